@@ -1,0 +1,172 @@
+// The operators on the CPU: check, allocate, describe the call, spread it over threads.
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "../derf.h"
+#include "../problem.h"
+#include "capability.h"
+
+namespace derf::cpu {
+namespace {
+
+// Outputs from this size on would push everything else out of the cache, and be pushed out themselves.
+int64_t cache_bytes() {
+  static const int64_t bytes = [] {
+    long found = -1;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    found = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    return found > 0 ? int64_t(found) : int64_t(32) << 20;
+  }();
+  return bytes;
+}
+
+// alpha or shift, which `check` has seen to have one element.
+double scalar(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kDouble: return *tensor.const_data_ptr<double>();
+    case at::kFloat: return *tensor.const_data_ptr<float>();
+    case at::kHalf: return *tensor.const_data_ptr<at::Half>();
+    default: return *tensor.const_data_ptr<at::BFloat16>();
+  }
+}
+
+const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+void* mutable_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
+
+at::ScalarType param_dtype(const Problem& p) {
+  return p.weight.defined() ? p.weight.scalar_type() : p.bias.defined() ? p.bias.scalar_type() : p.input.scalar_type();
+}
+
+// `result` in the memory order that the meta kernel promises.
+at::Tensor in_order_of(const at::Tensor& input, const Problem& p, const at::Tensor& result) {
+  if (p.input.is_same(input) || !result.defined()) {
+    return result;
+  }
+  at::Tensor promised = at::empty_like(input);
+  return promised.strides() == result.strides() ? result : promised.copy_(result);
+}
+
+at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
+                   const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
+                   int64_t channel_dim) {
+  check(input, alpha, shift, weight, bias, channel_dim);
+  const Problem p(input, weight, bias, channel_dim);
+  at::Tensor output = at::empty_like(p.input);
+  const int64_t count = output.numel();
+  if (count == 0) {
+    return in_order_of(input, p, output);
+  }
+  const Forward call{
+      .dtype = input.scalar_type(),
+      .param_dtype = param_dtype(p),
+      .shape = {p.outer, p.channels, p.inner},
+      .input = p.input.const_data_ptr(),
+      .output = output.mutable_data_ptr(),
+      .weight = data(p.weight),
+      .bias = data(p.bias),
+      .alpha = scalar(alpha),
+      .shift = scalar(shift),
+      .bypass_cache = int64_t(output.nbytes()) > cache_bytes() / 2,
+  };
+  at::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) { chosen_kernels().forward(call, begin, end); });
+  return in_order_of(input, p, output);
+}
+
+Tiles tiles_of(const Shape& shape) {
+  const auto blocks = [](int64_t all, int64_t size) { return (all + size - 1) / size; };
+  Shape size;
+  if (shape.inner == 1) {  // rows: few enough for float sums, channels: their sums stay in the nearest cache
+    size = {std::clamp<int64_t>(shape.outer / 128 * 4, 32, 128), std::min<int64_t>(shape.channels, 2048), 1};
+  } else {
+    const int64_t inner = std::min<int64_t>(shape.inner, 4096), outer = std::clamp<int64_t>(1024 / inner, 1, 128);
+    size = {outer, std::clamp<int64_t>(65536 / (outer * inner), 1, shape.channels), inner};
+  }
+  return {size,
+          {blocks(shape.outer, size.outer), blocks(shape.channels, size.channels), blocks(shape.inner, size.inner)}};
+}
+
+Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
+                   const at::Tensor& shift, const std::optional<at::Tensor>& weight,
+                   const std::optional<at::Tensor>& bias, int64_t channel_dim, std::array<bool, 5> output_mask) {
+  check(input, alpha, shift, weight, bias, channel_dim);
+  check_grad_output(grad_output, input);
+  const Problem p(input, weight, bias, channel_dim);
+  const auto wanted = [](bool mask, const at::Tensor& like) {
+    return mask && like.defined() ? at::empty(like.sizes(), like.options()) : at::Tensor();
+  };
+  const at::Tensor grad_input = output_mask[0] ? at::empty_like(p.input) : at::Tensor();
+  const at::Tensor grad_alpha = wanted(output_mask[1], alpha), grad_shift = wanted(output_mask[2], shift);
+  const at::Tensor grad_weight = wanted(output_mask[3], p.weight), grad_bias = wanted(output_mask[4], p.bias);
+  if (input.numel() == 0) {
+    for (const at::Tensor& grad : {grad_alpha, grad_shift, grad_weight, grad_bias}) {
+      if (grad.defined()) {
+        grad.zero_();
+      }
+    }
+    return {in_order_of(input, p, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
+  }
+  const at::Tensor g = p.matching(grad_output);
+  const Shape shape{p.outer, p.channels, p.inner};
+  const Tiles tiles = tiles_of(shape);
+  const auto workspace = [&](const at::Tensor& grad, at::ScalarType dtype, int64_t count) {
+    return grad.defined() ? at::empty({count}, grad.options().dtype(dtype)) : at::Tensor();
+  };
+  const auto sum_dtype = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor alpha_partial = workspace(grad_alpha, at::kDouble, tiles.total());
+  const at::Tensor shift_partial = workspace(grad_shift, at::kDouble, tiles.total());
+  const at::Tensor weight_partial = workspace(grad_weight, sum_dtype, tiles.rows() * p.channels);
+  const at::Tensor bias_partial = workspace(grad_bias, sum_dtype, tiles.rows() * p.channels);
+  const Backward call{
+      .dtype = input.scalar_type(),
+      .param_dtype = param_dtype(p),
+      .shape = shape,
+      .tiles = tiles,
+      .grad_output = g.const_data_ptr(),
+      .input = p.input.const_data_ptr(),
+      .weight = data(p.weight),
+      .alpha = scalar(alpha),
+      .shift = scalar(shift),
+      .grad_input = mutable_data(grad_input),
+      .alpha_partial = static_cast<double*>(mutable_data(alpha_partial)),
+      .shift_partial = static_cast<double*>(mutable_data(shift_partial)),
+      .weight_partial = mutable_data(weight_partial),
+      .bias_partial = mutable_data(bias_partial),
+      .bypass_cache = int64_t(p.input.nbytes()) > cache_bytes() / 2,
+  };
+  const int64_t elements = tiles.size.outer * tiles.size.channels * tiles.size.inner;
+  at::parallel_for(0, tiles.total(), std::max<int64_t>(1, 16384 / elements),
+                   [&](int64_t begin, int64_t end) { chosen_kernels().backward(call, begin, end); });
+  const auto finish = [&](const at::Tensor& partial, const at::Tensor& grad) {
+    if (grad.defined()) {
+      const Reduce reduce{call.dtype, call.param_dtype, tiles.rows(), p.channels, partial.const_data_ptr(),
+                          grad.mutable_data_ptr()};
+      at::parallel_for(0, p.channels, std::max<int64_t>(256, 32768 / tiles.rows()),
+                       [&](int64_t begin, int64_t end) { chosen_kernels().reduce(reduce, begin, end); });
+    }
+  };
+  finish(weight_partial, grad_weight);
+  finish(bias_partial, grad_bias);
+  const auto total = [&](const double* partial, const at::Tensor& grad) {
+    if (grad.defined()) {
+      grad.fill_(std::accumulate(partial, partial + tiles.total(), 0.0));
+    }
+  };
+  total(call.alpha_partial, grad_alpha);
+  total(call.shift_partial, grad_shift);
+  return {in_order_of(input, p, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
+}
+
+}  // namespace
+}  // namespace derf::cpu
+
+TORCH_LIBRARY_IMPL(derf, CPU, m) {
+  m.impl("derf", &derf::cpu::forward);
+  m.impl("derf_backward", &derf::cpu::backward);
+}

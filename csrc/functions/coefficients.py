@@ -1,0 +1,151 @@
+"""Computes erf_coefficients.h. Needs mpmath only; prints the header (--check compares it with the one that is there).
+
+    python csrc/functions/coefficients.py > csrc/functions/erf_coefficients.h
+
+value: erf(u) = m + m * P(|u|), m = u limited to [-kink, kink]. P is a polynomial on each of N pieces of one width,
+centred at 0, width, 2 width, ...: below the kink P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3,
+so the rounding of P hardly shows in the sum, near 0 (relative error) as in the tails. Past `limit` erf rounds to 1.
+slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln 2 with whole n: a polynomial in r on [-ln 2 / 2, ln 2 / 2], times 2^n.
+
+Each polynomial interpolates at Chebyshev nodes: within a factor two of the best possible one.
+"""
+
+import pathlib
+import sys
+
+from mpmath import chebyt, cos, erf, exp, fprod, log, mp, mpf, pi, polyval, sqrt, taylor
+
+mp.dps = 60
+HEADER = pathlib.Path(__file__).with_name("erf_coefficients.h")
+
+# type, pieces, degree, width, piece that ends at the kink, limit, bits of accuracy of P that are promised
+VALUE = [
+    ("double", 16, 12, mpf(25) / 64, 2, 6, 54.5),
+    ("float", 32, 4, mpf(33) / 256, 7, 4, 26.5),
+    ("float", 32, 3, mpf(33) / 256, 7, 4, 20.5),
+    ("float", 8, 6, mpf(69) / 128, 1, 4, 24.5),
+    ("float", 8, 5, mpf(69) / 128, 1, 4, 21),
+]
+SLOPE = [("double", 11, 56), ("float", 5, 22.5), ("float", 4, 17.5)]  # type, degree, bits
+
+
+def interpolate(f, low, high, degree):
+    """Coefficients, lowest first, in x - (low + high) / 2 of the interpolant of f at Chebyshev nodes of [low, high]."""
+    centre, half, n = (low + high) / 2, (high - low) / 2, degree + 1
+    nodes = [cos(pi * (2 * k + 1) / (2 * n)) for k in range(n)]
+    values = [f(centre + half * x) for x in nodes]
+    total = [mpf(0)] * n
+    for j in range(n):
+        weight = sum(v * chebyt(j, x) for v, x in zip(values, nodes, strict=True)) * (1 if j == 0 else 2) / n
+        for i, c in enumerate(taylor(lambda x, j=j: chebyt(j, x), 0, j)):
+            total[i] += weight * c
+    return [c / half**i for i, c in enumerate(total)]
+
+
+def shifted(coefficients, by):
+    """The same polynomial in x + by."""
+    return [
+        sum(
+            c * fprod(mpf(j - k) / (k + 1) for k in range(i)) * by ** (j - i)
+            for j, c in enumerate(coefficients)
+            if j >= i
+        )
+        for i in range(len(coefficients))
+    ]
+
+
+def checked(name, coefficients, f, low, high, bits, origin, relative):
+    """The coefficients, once their error over [low, high] is seen to be below 2^-bits."""
+    worst = mpf(0)
+    for k in range(201):
+        x = low + (high - low) * k / 200
+        error = abs(polyval(coefficients[::-1], x - origin) - f(x))
+        worst = max(worst, error / abs(f(x)) if relative else error)
+    if worst > mpf(2) ** -bits:
+        raise SystemExit(f"{name}: error 2^{float(log(worst, 2)):.2f} on [{float(low)}, {float(high)}], want 2^-{bits}")
+    return coefficients
+
+
+def value_table(ctype, pieces, degree, width, last_below, limit, bits):
+    kink = (last_below + mpf(1) / 2) * width
+    table = []
+    for k in range(pieces):
+        # the first piece needs [0, width / 2] alone, and there Taylor's point is its end
+        low, high = max(mpf(0), (k - mpf(1) / 2) * width), (k + mpf(1) / 2) * width
+
+        def f(a, below=k <= last_below):
+            if a == 0:
+                return 2 / sqrt(pi) - 1
+            return erf(a) / (a if below else kink) - 1
+
+        coefficients = interpolate(f, low, high, degree)
+        coefficients = shifted(coefficients, k * width - (low + high) / 2)
+        name = f"value {ctype} {pieces} {degree}, piece {k}"
+        table.append(checked(name, coefficients, f, low, high, bits, k * width, relative=False))
+    return kink, [[piece[d] for piece in table] for d in range(degree + 1)]
+
+
+def slope_polynomial(ctype, degree, bits):
+    def f(r):
+        return 2 / sqrt(pi) * exp(-r)
+
+    half = log(2) / 2
+    return checked(
+        f"slope {ctype} {degree}", interpolate(f, -half, half, degree), f, -half, half, bits, 0, relative=True
+    )
+
+
+def literal(ctype, x):
+    """The value rounded to the type, written so that it reads back exactly."""
+    mp.prec, before = (53 if ctype == "double" else 24), mp.prec
+    rounded = float(+x)
+    mp.prec = before
+    return rounded.hex() + ("f" if ctype == "float" else "")
+
+
+def rows(ctype, values, per_line):
+    words = [literal(ctype, v) for v in values]
+    lines = [", ".join(words[i : i + per_line]) for i in range(0, len(words), per_line)]
+    return ",\n       ".join(lines)
+
+
+def header():
+    out = [
+        "// Made by coefficients.py, which says what these are; do not edit.",
+        "// clang-format off",
+        "#pragma once",
+        "",
+        "namespace derf::coefficients {",
+        "template <class Scalar, int pieces, int degree> struct ErfValue;",
+        "template <class Scalar, int degree> struct ErfSlope;",
+    ]
+    for ctype, pieces, degree, width, last_below, limit, bits in VALUE:
+        kink, table = value_table(ctype, pieces, degree, width, last_below, limit, bits)
+        per_line = 4 if ctype == "double" else 8
+        out += [
+            "",
+            f"template <> struct ErfValue<{ctype}, {pieces}, {degree}> {{  // |P - exact| < 2^-{bits}",
+            f"  static constexpr int pieces = {pieces}, degree = {degree};",
+            f"  static constexpr {ctype} width = {literal(ctype, width)}, kink = {literal(ctype, kink)},"
+            f" limit = {literal(ctype, mpf(limit))};",
+            f"  alignas(64) static constexpr {ctype} table[degree + 1][pieces] = {{",
+        ]
+        out += [f"      {{{rows(ctype, row, per_line)}}}," for row in table]
+        out += ["  };", "};"]
+    for ctype, degree, bits in SLOPE:
+        out += [
+            "",
+            f"template <> struct ErfSlope<{ctype}, {degree}> {{  // relative error < 2^-{bits}",
+            f"  static constexpr int degree = {degree};",
+            f"  static constexpr {ctype} polynomial[degree + 1] = {{",
+            f"       {rows(ctype, slope_polynomial(ctype, degree, bits), 4)}}};",
+            "};",
+        ]
+    return "\n".join([*out, "}  // namespace derf::coefficients", ""])
+
+
+if __name__ == "__main__":
+    text = header()
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if text == HEADER.read_text() else f"{HEADER} is not what {__file__} computes")
+    sys.stdout.write(text)

@@ -1,0 +1,56 @@
+// What a function needs beyond arithmetic, for the vectors of one instruction set.
+// Everything that is compiled once per instruction set stands in derf::CPU_CAPABILITY (DEFAULT, AVX2 or AVX512),
+// lest the linker put AVX-512 code where every processor runs it.
+#pragma once
+#include <ATen/cpu/vec/vec.h>
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+namespace derf::CPU_CAPABILITY {
+
+template <class Scalar>
+using Vec = at::vec::Vectorized<Scalar>;
+
+template <class Scalar>
+using IntOf = std::conditional_t<sizeof(Scalar) == 8, int64_t, int32_t>;
+
+// x + round_magic has the nearest whole number to x in its lowest bits, for |x| < 2^22 (float) or 2^51 (double).
+template <class Scalar>
+constexpr Scalar round_magic = sizeof(Scalar) == 8 ? Scalar(0x1.8p52) : Scalar(0x1.8p23);
+
+// table[k], k the whole number in the lowest bits of `rounded`, modulo size (a power of two).
+template <class Scalar, int size>
+inline Vec<Scalar> lookup(const Scalar (&table)[size], Vec<Scalar> rounded) {
+  static_assert((size & (size - 1)) == 0);
+#if defined(CPU_CAPABILITY_AVX512)
+  if constexpr (std::is_same_v<Scalar, float> && size == 32) {
+    return _mm512_permutex2var_ps(_mm512_load_ps(table), _mm512_castps_si512(rounded), _mm512_load_ps(table + 16));
+  } else if constexpr (std::is_same_v<Scalar, double> && size == 16) {
+    return _mm512_permutex2var_pd(_mm512_load_pd(table), _mm512_castpd_si512(rounded), _mm512_load_pd(table + 8));
+  }
+#elif defined(CPU_CAPABILITY_AVX2)
+  if constexpr (std::is_same_v<Scalar, float> && size == 8) {
+    return _mm256_permutevar8x32_ps(_mm256_load_ps(table), _mm256_castps_si256(rounded));
+  }
+#endif
+  IntOf<Scalar> index[Vec<Scalar>::size()];
+  Scalar found[Vec<Scalar>::size()];
+  rounded.store(index);
+  for (int i = 0; i < Vec<Scalar>::size(); ++i) {
+    found[i] = table[index[i] & (size - 1)];
+  }
+  return Vec<Scalar>::loadu(found);
+}
+
+// x * 2^n, n the whole number in the lowest bits of `rounded`; x and the result normal.
+template <class Scalar>
+inline Vec<Scalar> scale_by_power_of_two(Vec<Scalar> x, Vec<Scalar> rounded) {
+  using Int = Vec<IntOf<Scalar>>;
+  constexpr int mantissa_bits = sizeof(Scalar) == 8 ? 52 : 23;
+  const Int n = at::vec::cast<IntOf<Scalar>>(rounded) << Int(mantissa_bits);
+  return at::vec::cast<Scalar>(at::vec::cast<IntOf<Scalar>>(x) + n);
+}
+
+}  // namespace derf::CPU_CAPABILITY

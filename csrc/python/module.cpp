@@ -1,0 +1,15 @@
+// derf._C: what tests and tools need and is no operator.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "../derf.h"
+
+PYBIND11_MODULE(DERF_MODULE, m) {
+  m.doc() = "Tools beside the operators of torch.ops.derf.";
+  m.def("capabilities", &derf::cpu_capabilities,
+        "The instruction sets that are built and that this processor runs, the least demanding first.");
+  m.def("evaluate", &derf::evaluate, pybind11::arg("function"), pybind11::arg("capability"), pybind11::arg("dtype"),
+        pybind11::arg("u"), pybind11::arg("value"), pybind11::arg("slope"), pybind11::arg("count"),
+        "Value and slope of a function at `count` points, as the CPU kernels of an instruction set compute them for\n"
+        "tensors of `dtype`. u, value and slope are addresses of float64 (dtype float64) or float32 arrays.");
+}

@@ -1,0 +1,23 @@
+"""Derf(x) = weight * erf(alpha * x + shift) + bias: the pointwise replacement of normalization layers, fused.
+
+>>> import torch, derf
+>>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.LayerNorm(16))
+>>> derf.replace_norm(model)[1]
+Derf((16,), alpha_init=0.5, shift_init=0.0)
+
+Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
+"""
+
+from importlib.metadata import version as _version
+
+from . import _library
+
+_C = _library.load()  # the pybind11 module, or None where it was not built
+
+from .config import show_config  # noqa: E402  (these use the operators)
+from .functional import derf  # noqa: E402
+from .modules import Derf  # noqa: E402
+from .replace import replace_norm  # noqa: E402
+
+__version__ = _version("derf")
+__all__ = ["Derf", "__version__", "derf", "replace_norm", "show_config"]
