@@ -36,7 +36,8 @@ bool inside_functorch() {
   return c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::FuncTorchDynamicLayerBackMode);
 }
 
-struct Forward : torch::autograd::Function<Forward> {
+// Functions are named for the node that they make: what grad_fn shows.
+struct DerfBackward : torch::autograd::Function<DerfBackward> {
   static constexpr bool is_traceable = true;  // for compiled autograd
 
   static Tensor forward(AutogradContext* ctx, const Tensor& input, const Tensor& alpha, const Tensor& shift,
@@ -66,7 +67,7 @@ struct Forward : torch::autograd::Function<Forward> {
 };
 
 // A Function must not return undefined tensors: only what the mask asks for goes through it.
-struct Backward : torch::autograd::Function<Backward> {
+struct DerfBackwardBackward : torch::autograd::Function<DerfBackwardBackward> {
   static constexpr bool is_traceable = true;
 
   static variable_list forward(AutogradContext* ctx, const Tensor& grad_output, const Tensor& input,
@@ -119,7 +120,7 @@ Tensor forward(const Tensor& input, const Tensor& alpha, const Tensor& shift, co
   if (inside_functorch()) {
     return formulas::forward(input, alpha, shift, weight, bias, channel_dim);
   }
-  return Forward::apply(input, alpha, shift, weight, bias, channel_dim);
+  return DerfBackward::apply(input, alpha, shift, weight, bias, channel_dim);
 }
 
 Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
@@ -137,8 +138,8 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   }
   output_mask[3] = output_mask[3] && is_given(weight);
   output_mask[4] = output_mask[4] && is_given(bias);
-  const auto given = Backward::apply(grad_output, input, alpha, shift, weight, bias, channel_dim,
-                                     std::vector<bool>(output_mask.begin(), output_mask.end()));
+  const auto given = DerfBackwardBackward::apply(grad_output, input, alpha, shift, weight, bias, channel_dim,
+                                                 std::vector<bool>(output_mask.begin(), output_mask.end()));
   std::array<Tensor, 5> all;
   size_t next = 0;
   for (size_t i = 0; i < all.size(); ++i) {

@@ -18,62 +18,74 @@ struct Sums {
   Sums() : weight(broadcast<T>(0)), bias(weight), alpha(weight), shift(weight) {}
 };
 
-template <class F, class T>
-struct BackwardStep {
+// What all elements share, out of reach of the stores: a local copy stays in registers.
+template <class T>
+struct Shared {
+  Vec<ScalarOf<T>> alpha, shift;
+  bool bypass_cache;
+  explicit Shared(const cpu::Backward& call)
+      : alpha(ScalarOf<T>(call.alpha)), shift(ScalarOf<T>(call.shift)), bypass_cache(call.bypass_cache) {}
+};
+
+// What is wanted, known at compile time: a branch between the two costs more than the arithmetic it saves.
+template <class Function, bool want_value, bool want_slope>
+struct Wanted {
+  using F = Function;
+  static constexpr bool value = want_value, slope = want_slope;
+};
+
+// count <= lanes<T> elements; grad_input may be null.
+template <class W, class T>
+inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
+                                                         const Lanes<T>& weight, int64_t count,
+                                                         const Shared<T>& shared, Sums<T>& sums) {
   using V = Vec<ScalarOf<T>>;
-  const V alpha, shift;
-  const bool want_value, want_slope, bypass_cache;
-
-  explicit BackwardStep(const cpu::Backward& call)
-      : alpha(call.alpha),
-        shift(call.shift),
-        want_value(call.weight_partial),
-        want_slope(call.grad_input || call.alpha_partial || call.shift_partial),
-        bypass_cache(call.bypass_cache) {}
-
-  // count <= lanes<T> elements; grad_input may be null.
-  inline __attribute__((always_inline)) void operator()(const T* grad_output, const T* input, T* grad_input,
-                                                        const Lanes<T>& weight, int64_t count, Sums<T>& sums) const {
-    const Lanes<T> x = load<T>(input, count);
-    const Lanes<T> g = load<T>(grad_output, count);
-    Lanes<T> value_term = g, h = g, input_term = g;
+  const Lanes<T> x = load<T>(input, count), g = load<T>(grad_output, count);
+  Lanes<T> u, h;
+  for (size_t k = 0; k < x.size(); ++k) {
+    u[k] = at::vec::fmadd(shared.alpha, x[k], shared.shift);
+    sums.bias[k] = sums.bias[k] + g[k];
+  }
+  if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
+    u = keep_first<T>(u, count);
+  }
+  if constexpr (W::value) {
     for (size_t k = 0; k < x.size(); ++k) {
-      const V u = at::vec::fmadd(alpha, x[k], shift);
-      if (want_value) {
-        value_term[k] = g[k] * F::value(u);
-      }
-      if (want_slope) {
-        const V slope = F::slope(u);
-        const V alive = slope != V(0);  // all bits of a lane; true for NaN, which must come through
-        h[k] = (g[k] & alive) * (weight[k] * slope);
-        input_term[k] = h[k] * (x[k] & alive);
-      }
-    }
-    if (count < lanes<T>) {  // lanes that are not there: x = 0 there, but f(shift) or alpha * 0 may be NaN
-      value_term = keep_first<T>(value_term, count);
-      h = keep_first<T>(h, count);
-      input_term = keep_first<T>(input_term, count);
-    }
-    for (size_t k = 0; k < x.size(); ++k) {
-      sums.weight[k] = sums.weight[k] + value_term[k];
-      sums.bias[k] = sums.bias[k] + g[k];
-      sums.alpha[k] = sums.alpha[k] + input_term[k];
-      sums.shift[k] = sums.shift[k] + h[k];
-      h[k] = h[k] * alpha;
-    }
-    if (grad_input) {
-      store<T>(grad_input, h, count, bypass_cache);
+      sums.weight[k] = at::vec::fmadd(g[k], W::F::value(u[k]), sums.weight[k]);
     }
   }
-};
+  if constexpr (W::slope) {
+    Lanes<T> alive_x;
+    for (size_t k = 0; k < x.size(); ++k) {
+      const V slope = W::F::slope(u[k]);
+      const auto dead = equal(slope, V(0));
+      h[k] = zero_where(dead, g[k]) * (weight[k] * slope);
+      alive_x[k] = zero_where(dead, x[k]);
+    }
+    if (count < lanes<T>) {
+      h = keep_first<T>(h, count);
+    }
+    for (size_t k = 0; k < x.size(); ++k) {
+      sums.shift[k] = sums.shift[k] + h[k];
+      sums.alpha[k] = at::vec::fmadd(h[k], alive_x[k], sums.alpha[k]);
+      h[k] = h[k] * shared.alpha;
+    }
+    if (grad_input) {
+      store<T>(grad_input, h, count, shared.bypass_cache);
+    }
+  }
+}
 
 // `rows` (at most 4) neighbouring rows of channels [begin, end), inner == 1: a channel's sums stay in registers over
 // the rows, and so many streams of memory run side by side. Adds to the channel's partial sums.
-template <class F, int rows, class T, class P>
+template <class W, int rows, class T, class P>
 inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin, int64_t end,
                           ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
-  const BackwardStep<F, T> step(call);
+  const Shared<T> shared(call);
   const int64_t channels = call.shape.channels;
+  const auto* grad_output = static_cast<const T*>(call.grad_output) + row * channels;
+  const auto* input = static_cast<const T*>(call.input) + row * channels;
+  auto* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + row * channels : nullptr;
   const auto* weight = static_cast<const P*>(call.weight);
   Sums<T> sums;
   Lanes<T> w = broadcast<T>(1);
@@ -84,9 +96,8 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
     sums.weight = sums.bias = broadcast<T>(0);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
-      const int64_t at = (row + r) * channels + c;
-      step(static_cast<const T*>(call.grad_output) + at, static_cast<const T*>(call.input) + at,
-           call.grad_input ? static_cast<T*>(call.grad_input) + at : nullptr, w, count, sums);
+      const int64_t at = r * channels + c;
+      backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, w, count, shared, sums);
     }
     using V = Vec<ScalarOf<T>>;
     for (size_t k = 0; k < w.size(); ++k) {
@@ -112,10 +123,10 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
 }
 
 // `count` elements of one channel, inner > 1.
-template <class F, class T, class P>
+template <class W, class T, class P>
 inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t channel, int64_t count,
                              ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
-  const BackwardStep<F, T> step(call);
+  const Shared<T> shared(call);
   const auto* weight = static_cast<const P*>(call.weight);
   const Lanes<T> w = broadcast<T>(weight ? ScalarOf<T>(weight[channel]) : 1);
   const T* grad_output = static_cast<const T*>(call.grad_output) + at;
@@ -124,10 +135,10 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
   Sums<T> sums;
   int64_t i = 0;
   for (; i + lanes<T> <= count; i += lanes<T>) {
-    step(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, w, lanes<T>, sums);
+    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, w, lanes<T>, shared, sums);
   }
   if (i < count) {
-    step(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, w, count - i, sums);
+    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, w, count - i, shared, sums);
   }
   if (weight_partial) {
     weight_partial[channel] += sum<T>(sums.weight);
@@ -139,7 +150,7 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
   shift += sum<T>(sums.shift);
 }
 
-template <class F, class T, class P>
+template <class W, class T, class P>
 inline void backward_tile(const cpu::Backward& call, int64_t tile) {
   const auto& [size, count] = call.tiles;
   const auto& shape = call.shape;
@@ -162,16 +173,16 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
   if (shape.inner == 1) {
     int64_t row = outer_begin;
     for (; row + 4 <= outer_end; row += 4) {
-      backward_rows<F, 4, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);
+      backward_rows<W, 4, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);
     }
     for (; row < outer_end; ++row) {
-      backward_rows<F, 1, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);
+      backward_rows<W, 1, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);
     }
   } else {
     for (int64_t row = outer_begin; row < outer_end; ++row) {
       for (int64_t c = channel_begin; c < channel_end; ++c) {
         const int64_t at = (row * shape.channels + c) * shape.inner + inner_begin;
-        backward_segment<F, T, P>(call, at, c, inner_end - inner_begin, weight_partial, bias_partial, alpha, shift);
+        backward_segment<W, T, P>(call, at, c, inner_end - inner_begin, weight_partial, bias_partial, alpha, shift);
       }
     }
   }
@@ -185,8 +196,20 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
 
 template <template <class> class F, class T, class P>
 void backward(const cpu::Backward& call, int64_t begin, int64_t end) {
-  for (int64_t tile = begin; tile < end; ++tile) {
-    backward_tile<F<T>, T, P>(call, tile);
+  const auto run = [&](auto tile_kernel) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      tile_kernel(call, tile);
+    }
+  };
+  const bool value = call.weight_partial, slope = call.grad_input || call.alpha_partial || call.shift_partial;
+  if (value && slope) {
+    run(&backward_tile<Wanted<F<T>, true, true>, T, P>);
+  } else if (slope) {
+    run(&backward_tile<Wanted<F<T>, false, true>, T, P>);
+  } else if (value) {
+    run(&backward_tile<Wanted<F<T>, true, false>, T, P>);
+  } else {
+    run(&backward_tile<Wanted<F<T>, false, false>, T, P>);
   }
   drain(call.bypass_cache);
 }

@@ -59,7 +59,7 @@ struct Erf {
     if constexpr (is_double) {  // what the rounding of u^2 lost: exp(-v - lost) = exp(-v) (1 - lost)
       p = at::vec::fnmadd(p, fmadd(u, u, exact.neg()), p);
     }
-    return V::blendv(scale_by_power_of_two(p, n), V(0), exact > V(largest));
+    return zero_where(greater(exact, V(largest)), scale_by_power_of_two(p, n));
   }
 };
 

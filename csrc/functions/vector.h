@@ -53,4 +53,27 @@ inline Vec<Scalar> scale_by_power_of_two(Vec<Scalar> x, Vec<Scalar> rounded) {
   return at::vec::cast<Scalar>(at::vec::cast<IntOf<Scalar>>(x) + n);
 }
 
+// A lane each of true or false, and what is done with it: AVX-512 has registers for that, others use all bits of a lane.
+#if defined(CPU_CAPABILITY_AVX512)
+inline __mmask16 greater(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline __mmask8 greater(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
+inline __mmask16 equal(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+inline __mmask8 equal(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+inline Vec<float> zero_where(__mmask16 mask, Vec<float> x) { return _mm512_mask_mov_ps(x, mask, _mm512_setzero_ps()); }
+inline Vec<double> zero_where(__mmask8 mask, Vec<double> x) { return _mm512_mask_mov_pd(x, mask, _mm512_setzero_pd()); }
+#else
+template <class Scalar>
+inline Vec<Scalar> greater(Vec<Scalar> a, Vec<Scalar> b) {
+  return a > b;
+}
+template <class Scalar>
+inline Vec<Scalar> equal(Vec<Scalar> a, Vec<Scalar> b) {
+  return a == b;
+}
+template <class Scalar>
+inline Vec<Scalar> zero_where(Vec<Scalar> mask, Vec<Scalar> x) {
+  return Vec<Scalar>::blendv(x, Vec<Scalar>(0), mask);
+}
+#endif
+
 }  // namespace derf::CPU_CAPABILITY

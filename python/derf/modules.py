@@ -70,8 +70,8 @@ class Derf(nn.Module):
 
     >>> import torch, derf
     >>> layer = derf.Derf(4)
-    >>> layer(torch.tensor([[-2.0, 0.0, 2.0, float("inf")]]))
-    tensor([[-0.8427,  0.0000,  0.8427,  1.0000]], grad_fn=<DerfBackward>)
+    >>> layer(torch.tensor([[-2.0, 0.0, 2.0, float("inf")]])).detach()
+    tensor([[-0.8427,  0.0000,  0.8427,  1.0000]])
     >>> derf.Derf(3, channel_dim=1)(torch.zeros(2, 3, 8, 8)).shape
     torch.Size([2, 3, 8, 8])
     """

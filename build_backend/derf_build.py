@@ -1,0 +1,122 @@
+"""PEP 517 backend: setuptools', plus "compile against the torch that is already there".
+
+A torch extension must be compiled against the torch it will run with. Under build isolation the build does not see
+that torch, and `requires = ["torch"]` would download another one to compile against. So:
+
+* the environment we are installed into has a torch: ask for none, and put its import path behind ours;
+* it has none: ask for the newest, as the wheel will, so that both get the same.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+try:
+    import setuptools
+    from setuptools import build_meta
+    from setuptools.build_meta import (  # noqa: F401  hooks that need no torch
+        build_sdist,
+        get_requires_for_build_sdist,
+        prepare_metadata_for_build_editable,
+        prepare_metadata_for_build_wheel,
+    )
+except ModuleNotFoundError:
+    setuptools = None
+
+if not setuptools or int(setuptools.__version__.split(".")[0]) < 77:  # only ever so without build isolation
+    raise SystemExit(
+        "derf is being built without build isolation, where setuptools is missing or too old. "
+        "First: pip install 'setuptools>=77.0.3' 'cmake>=3.30' ninja"
+    )
+
+TORCH = "torch>=2.11"
+
+# What another interpreter answers, without the time that importing torch takes.
+PROBE = r"""
+import importlib.util, json, re, sys, sysconfig
+sys.path = [p for p in sys.path if p]
+spec, found = importlib.util.find_spec("torch"), None
+if spec and spec.origin:
+    where = spec.submodule_search_locations[0]
+    version = re.search(r"__version__ *= *['\"]([^'\"]+)", open(where + "/version.py").read())[1]
+    found = {"where": where, "version": version, "path": sys.path, "abi": sysconfig.get_config_var("SOABI")}
+print("derf:" + json.dumps(found))
+"""
+
+
+def say(text):
+    print(f"derf build: {text}", file=sys.stderr, flush=True)
+
+
+def probe(python):
+    """Return the torch that this interpreter sees outside of any build isolation, or None."""
+    hidden = ("PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONHOME", "__PYVENV_LAUNCHER__")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    try:
+        out = subprocess.run([python, "-c", PROBE], env=env, capture_output=True, text=True, timeout=120, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        say(f"could not ask {python} for its torch: {error}")
+        return None
+    found = json.loads(out.stdout.rpartition("derf:")[2])
+    if found and found["abi"] != sysconfig.get_config_var("SOABI"):
+        say(f"ignoring the torch of {python}, which is another kind of Python ({found['abi']})")
+        return None
+    return found
+
+
+def target_interpreters():
+    """Yield the interpreters that may be the one we are installed into, the likeliest first."""
+    if os.environ.get("DERF_BUILD_PYTHON"):
+        yield os.environ["DERF_BUILD_PYTHON"]
+        return
+    yield sys.executable  # pip: the target itself, with its import path hidden
+    # pip keeps what the build requires outside of sys.prefix. With setuptools inside it this is a throw-away
+    # environment (python -m build), and the target may be the active one.
+    prefix = Path(sys.prefix).resolve()
+    if prefix in Path(setuptools.__file__).resolve().parents:
+        for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+            active = os.environ.get(variable)
+            if active and Path(active).resolve() != prefix:
+                yield str(Path(active, "bin", "python"))
+
+
+def find_torch():
+    """Make torch importable. Return what is to be installed for the build: nothing, or torch where there is none."""
+    if find_spec("torch"):  # --no-build-isolation, or installed for this build
+        return []
+    for python in target_interpreters():
+        if found := probe(python):
+            if tuple(map(int, found["version"].split(".")[:2])) < (2, 11):
+                raise SystemExit(
+                    f"derf needs {TORCH}, but {found['where']} is torch {found['version']}. "
+                    "Upgrade torch in that environment first."
+                )
+            # Behind our own: setuptools, cmake and ninja stay the build's. The last is for an editable torch.
+            path = [*found["path"], str(Path(found["where"]).parent)]
+            sys.path += [entry for entry in path if entry not in sys.path]
+            say(f"compiling against torch {found['version']} in {found['where']}")
+            return []
+    say(f"no torch where derf will be installed; asking for {TORCH}")
+    return [TORCH]
+
+
+def get_requires_for_build_wheel(config_settings=None):
+    return build_meta.get_requires_for_build_wheel(config_settings) + find_torch()
+
+
+def get_requires_for_build_editable(config_settings=None):
+    return build_meta.get_requires_for_build_editable(config_settings) + find_torch()
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    find_torch()
+    return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    find_torch()
+    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)

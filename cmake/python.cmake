@@ -1,0 +1,16 @@
+# For setup.py: the library and derf._C side by side in the package, torch beside the package.
+set_target_properties(derf PROPERTIES INSTALL_RPATH "$ORIGIN/../torch/lib")
+install(TARGETS derf LIBRARY DESTINATION .)
+
+find_package(Python COMPONENTS Interpreter Development.Module)
+if(Python_Development.Module_FOUND)
+  # The file is named for its torch as the library is; inside it is derf._C.
+  python_add_library(_C MODULE WITH_SOABI csrc/python/module.cpp)
+  set_target_properties(_C PROPERTIES OUTPUT_NAME _C_${LibTorch_TAG} INSTALL_RPATH "$ORIGIN")
+  target_compile_definitions(_C PRIVATE DERF_MODULE=_C)
+  target_compile_options(_C PRIVATE -Wall -Wextra $<$<CONFIG:Release>:-g0>)
+  target_link_libraries(_C PRIVATE derf LibTorch::LibTorch) # torch's headers hold pybind11's
+  install(TARGETS _C LIBRARY DESTINATION .)
+else()
+  message(STATUS "derf: no Python headers, so no derf._C (a tool for tests; all else works)")
+endif()

@@ -1,0 +1,58 @@
+"""Hands the build to CMake with the torch that can be imported; all else is in pyproject.toml and CMakeLists.txt."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+
+
+def tool(name):
+    """Find cmake or ninja, pip's first: the system's may be too old, and PATH need not show this environment's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=path)
+    if not found:
+        raise SystemExit(f"derf's build needs {name}: pip install {name}")
+    return found
+
+
+class CMakeBuild(build_ext):
+    def run(self):
+        spec = find_spec("torch")
+        if not spec:
+            raise SystemExit(
+                "derf is compiled against torch, and there is none here. First pip install torch, "
+                "or leave out --no-build-isolation."
+            )
+        cuda = {"": "AUTO", "0": "OFF", "1": "ON"}.get(os.environ.get("DERF_CUDA", ""))
+        if not cuda:
+            raise SystemExit(f"The environment variable DERF_CUDA is {os.environ['DERF_CUDA']!r}; it may be 0 or 1.")
+        torch = Path(spec.origin).parent
+        version = re.search(r"__version__ *= *['\"]([^'\"]+)", (torch / "version.py").read_text())[1]
+        # One build directory per torch and Python: ninja looks at time stamps and command lines only.
+        build = HERE / "build" / f"torch-{version}-{sys.implementation.cache_tag}"
+        target = Path(self.get_ext_fullpath("derf._C")).resolve().parent  # python/derf with -e
+        if not self.inplace:  # what an earlier build for another torch left in setuptools' directory may be outdated
+            for stale in (*target.glob("libderf_*"), *target.glob("_C_*")):
+                stale.unlink()
+        cmake = tool("cmake")
+        settings = [
+            f"-DTORCH_DIR={torch}",
+            f"-DDERF_CUDA={cuda}",
+            "-DDERF_PYTHON=ON",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
+        ]
+        subprocess.check_call([cmake, "-S", HERE, "-B", build, "-G", "Ninja", *settings])
+        subprocess.check_call([cmake, "--build", build])
+        subprocess.check_call([cmake, "--install", build, "--prefix", target])
+
+
+setup(ext_modules=[Extension("derf._C", [])], cmdclass={"build_ext": CMakeBuild})

@@ -1,0 +1,74 @@
+"""Fixtures of every test: devices, a fixed seed, thread counts."""
+
+import os
+import sys
+
+# The references and samples stand beside the tests; pytest's importlib mode leaves sys.path to us.
+sys.path.insert(0, os.path.dirname(__file__))
+# A library that changed between two runs must not be served from Inductor's cache on disk.
+os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+
+import hypothesis
+import pytest
+import torch
+
+import derf
+
+hypothesis.settings.register_profile("full", max_examples=150, deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("short", parent=hypothesis.settings.get_profile("full"), max_examples=50)
+hypothesis.settings.load_profile(os.environ.get("DERF_TEST_PROFILE", "full"))
+
+
+def _cuda_kernels():
+    """Whether a CUDA device is present and this build of the package has kernels for it."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        one = torch.ones(1, device="cuda")
+        derf.derf(one, one, one)
+    except RuntimeError as error:
+        if "CUDA" not in str(error):
+            raise
+        return False
+    return True
+
+
+@pytest.fixture(scope="session", params=["cpu", "cuda"] if _cuda_kernels() else ["cpu"])
+def device(request):
+    """Every device that the operators run on."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """The same random numbers for a test whichever tests run before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def set_threads():
+    """torch.set_num_threads, undone after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def available_memory():
+    """Bytes that can be allocated without swapping, or 0 where the system does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 0
+
+
+@pytest.fixture
+def need_memory():
+    """Skip the test, visibly, where fewer than the given GiB are free."""
+
+    def need(gibibytes):
+        free = available_memory() / 2**30
+        if free < gibibytes:
+            pytest.skip(f"needs {gibibytes} GiB of free memory, {free:.1f} are free")
+
+    return need
