@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
@@ -23,25 +24,29 @@ def tool(name):
     return found
 
 
-class CMakeBuild(build_ext):
+class Build(build):
+    def run(self):
+        # setuptools would pack what an earlier build left here: renamed modules, libraries for another torch.
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+
+
+class BuildWithCMake(build_ext):
     def run(self):
         spec = find_spec("torch")
         if not spec:
             raise SystemExit(
-                "derf is compiled against torch, and there is none here. First pip install torch, "
+                "derf is compiled against torch, and there is none here. First: pip install torch; "
                 "or leave out --no-build-isolation."
             )
         cuda = {"": "AUTO", "0": "OFF", "1": "ON"}.get(os.environ.get("DERF_CUDA", ""))
         if not cuda:
-            raise SystemExit(f"The environment variable DERF_CUDA is {os.environ['DERF_CUDA']!r}; it may be 0 or 1.")
+            raise SystemExit(f"The environment variable DERF_CUDA must be 0 or 1, but is {os.environ['DERF_CUDA']!r}.")
         torch = Path(spec.origin).parent
         version = re.search(r"__version__ *= *['\"]([^'\"]+)", (torch / "version.py").read_text())[1]
         # One build directory per torch and Python: ninja looks at time stamps and command lines only.
-        build = HERE / "build" / f"torch-{version}-{sys.implementation.cache_tag}"
-        target = Path(self.get_ext_fullpath("derf._C")).resolve().parent  # python/derf with -e
-        if not self.inplace:  # what an earlier build for another torch left in setuptools' directory may be outdated
-            for stale in (*target.glob("libderf_*"), *target.glob("_C_*")):
-                stale.unlink()
+        directory = HERE / "build" / f"torch-{version}-{sys.implementation.cache_tag}"
+        package = Path(self.get_ext_fullpath("derf._C")).resolve().parent  # python/derf with -e
         cmake = tool("cmake")
         settings = [
             f"-DTORCH_DIR={torch}",
@@ -50,9 +55,10 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
         ]
-        subprocess.check_call([cmake, "-S", HERE, "-B", build, "-G", "Ninja", *settings])
-        subprocess.check_call([cmake, "--build", build])
-        subprocess.check_call([cmake, "--install", build, "--prefix", target])
+        subprocess.check_call([cmake, "-S", HERE, "-B", directory, "-G", "Ninja", *settings])
+        subprocess.check_call([cmake, "--build", directory])
+        subprocess.check_call([cmake, "--install", directory, "--prefix", package])
+        (HERE / "build" / "last").touch()  # see cache-keys in pyproject.toml
 
 
-setup(ext_modules=[Extension("derf._C", [])], cmdclass={"build_ext": CMakeBuild})
+setup(ext_modules=[Extension("derf._C", [])], cmdclass={"build": Build, "build_ext": BuildWithCMake})

@@ -9,6 +9,7 @@ that torch, and `requires = ["torch"]` would download another one to compile aga
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -35,7 +36,7 @@ if not setuptools or int(setuptools.__version__.split(".")[0]) < 77:  # only eve
 
 TORCH = "torch>=2.11"
 
-# What another interpreter answers, without the time that importing torch takes.
+# What another interpreter is asked. Finding torch is fast, importing it is not.
 PROBE = r"""
 import importlib.util, json, re, sys, sysconfig
 sys.path = [p for p in sys.path if p]
@@ -68,20 +69,43 @@ def probe(python):
     return found
 
 
+def in_throwaway_environment():
+    """Whether sys.prefix was made for this build (uv, python -m build). pip keeps what a build requires elsewhere."""
+    return Path(sys.prefix).resolve() in Path(setuptools.__file__).resolve().parents
+
+
+def interpreters_of_starter(process=None):
+    """Yield the interpreters that a frontend may be installing for: its --python, itself, or the active environment.
+
+    Its own arguments and environment say so, not ours: uv points VIRTUAL_ENV to the throw-away environment.
+    """
+    process = process or Path("/proc", str(os.getppid()))
+    try:
+        cwd = (process / "cwd").resolve(strict=True)
+        argv = (process / "cmdline").read_text().split("\0")
+        env = dict(entry.split("=", 1) for entry in (process / "environ").read_text().split("\0") if "=" in entry)
+    except (OSError, ValueError):  # no /proc, or not ours to read
+        cwd, argv, env = Path.cwd(), [], os.environ
+    if given := re.search(r"\0(?:--python|-p)[\0=]([^\0]+)", "\0".join(argv)):
+        python = cwd / given[1]
+        yield python / "bin" / "python" if python.is_dir() else python
+        return
+    if argv and Path(argv[0]).name.startswith("python") and "/" in argv[0]:
+        yield cwd / argv[0]
+    for environment in (env.get("VIRTUAL_ENV"), env.get("CONDA_PREFIX"), *(f / ".venv" for f in (cwd, *cwd.parents))):
+        if environment and Path(environment, "bin", "python").exists():
+            yield Path(environment, "bin", "python")
+            return
+
+
 def target_interpreters():
     """Yield the interpreters that may be the one we are installed into, the likeliest first."""
     if os.environ.get("DERF_BUILD_PYTHON"):
         yield os.environ["DERF_BUILD_PYTHON"]
-        return
-    yield sys.executable  # pip: the target itself, with its import path hidden
-    # pip keeps what the build requires outside of sys.prefix. With setuptools inside it this is a throw-away
-    # environment (python -m build), and the target may be the active one.
-    prefix = Path(sys.prefix).resolve()
-    if prefix in Path(setuptools.__file__).resolve().parents:
-        for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-            active = os.environ.get(variable)
-            if active and Path(active).resolve() != prefix:
-                yield str(Path(active, "bin", "python"))
+    elif in_throwaway_environment():
+        yield from interpreters_of_starter()
+    else:
+        yield sys.executable  # the target itself, with its import path hidden
 
 
 def find_torch():

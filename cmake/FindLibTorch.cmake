@@ -1,9 +1,9 @@
 # PyTorch's C++ library, from the Python package or a LibTorch archive, without find_package(Torch): that one fails
 # where torch was built with CUDA and no CUDA toolkit is installed, which is the common case.
 #
-# Looks at TORCH_DIR (the torch package or LibTorch directory), what find_package(Torch) found, Torch_DIR and
-# CMAKE_PREFIX_PATH (torch.utils.cmake_prefix_path too). Sets LibTorch_ROOT, LibTorch_VERSION, LibTorch_CUDA_MAJOR
-# ("" without CUDA), LibTorch_TAG (torch2_15_cu13, torch2_15_cpu); makes LibTorch::LibTorch.
+# Looks at TORCH_DIR (the torch package or LibTorch directory), what find_package(Torch) found, Torch_DIR,
+# CMAKE_PREFIX_PATH (torch.utils.cmake_prefix_path too) and LibTorch_DEFAULT_ROOT. Sets LibTorch_ROOT, LibTorch_VERSION,
+# LibTorch_CUDA_MAJOR ("" without CUDA), LibTorch_TAG (torch2_15_cu13, torch2_15_cpu); makes LibTorch::LibTorch.
 set(_hints ${TORCH_DIR} ${TORCH_INSTALL_PREFIX})
 if(Torch_DIR)
   list(APPEND _hints ${Torch_DIR}/../../..)
@@ -11,6 +11,7 @@ endif()
 foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
   list(APPEND _hints ${_prefix} ${_prefix}/../..)
 endforeach()
+list(APPEND _hints ${LibTorch_DEFAULT_ROOT})
 # Nothing is cached: the next build of this directory may be for the torch of another environment.
 find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h HINTS ${_hints} PATH_SUFFIXES include
   NO_DEFAULT_PATH NO_CACHE)
@@ -47,11 +48,14 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE
     ${LibTorch_INCLUDE_DIR} ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include)
   target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_torch} ${LibTorch_torch_cpu} ${LibTorch_c10})
-  # at::parallel_for is an inline template: without -fopenmp it silently runs on one thread. And with an OpenMP library
-  # that is not torch's own there would be two pools of threads.
+  # at::parallel_for is an inline template: without -fopenmp it silently runs on one thread. And it must run on torch's
+  # own OpenMP library: another one has a second pool of threads, which torch.set_num_threads does not reach.
   file(STRINGS ${LibTorch_INCLUDE_DIR}/ATen/Config.h _openmp REGEX "AT_PARALLEL_OPENMP 1")
   file(GLOB _gomp ${LibTorch_ROOT}/lib/libgomp*.so*)
-  if(_openmp AND _gomp)
+  set(LibTorch_SERIAL FALSE)
+  if(_openmp AND _gomp AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    set(LibTorch_SERIAL TRUE) # Clang's code needs LLVM's library, whose functions GNU's would take over by name
+  elseif(_openmp AND _gomp)
     target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
     target_link_libraries(LibTorch::LibTorch INTERFACE ${_gomp})
   elseif(_openmp)

@@ -39,6 +39,12 @@ def ulp_error(actual, truth, dtype, remainder=0.0):
     return ((actual.double() - truth) / spacing(truth, dtype) - remainder).abs()
 
 
+def same_bits(a, b):
+    """Whether shapes, dtypes and all bits agree, those of NaN and of the sign of zero included."""
+    integer = {8: torch.int64, 4: torch.int32, 2: torch.int16}[a.element_size()]
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.view(integer), b.view(integer))
+
+
 def erf_exact(u):
     """erf of a float64 tensor by mpmath: the nearest float64 and the rest of the value in its ulp."""
     return _exact(u, mpmath.erf)

@@ -5,7 +5,7 @@ root mean squares of n independent errors each has a standard deviation of about
 of them once in 700 times. The seeds are fixed, so a result that is inside stays inside.
 
 Two kinds of grad_output: "random" has terms of both signs, so the rounding of each term decides; "aligned" is the output
-itself, as of the loss sum(y^2)/2, so terms pile up and the way of summing and every systematic error of the slope decide.
+itself, as of the loss sum(y^2)/64, so terms pile up and the way of summing and every systematic error of the slope decide.
 """
 
 import math
@@ -21,16 +21,16 @@ NAMES = ("alpha", "shift", "weight", "bias")
 
 def draw(shape, dtype, kind, seed):
     """(grad_output, input, alpha, shift, weight, bias) of a matrix of the given shape."""
-    generator = torch.Generator().manual_seed(seed)
-    input = torch.randn(shape, generator=generator).to(dtype)
-    alpha = torch.empty(1).uniform_(0.4, 1.2, generator=generator).to(dtype)
-    shift = torch.empty(1).uniform_(-0.3, 0.3, generator=generator).to(dtype)
-    weight, bias = (torch.randn(2, shape[1], generator=generator) * 0.1).to(dtype)
-    weight = weight + 1
+    torch.manual_seed(seed)
+    wide = torch.promote_types(dtype, torch.float32)
+    input = torch.randn(shape, dtype=wide).to(dtype)
+    alpha, shift = (torch.empty(1, dtype=wide).uniform_(*ends).to(dtype) for ends in ((0.4, 1.2), (-0.3, 0.3)))
+    weight, bias = (torch.randn(2, shape[1], dtype=wide) * 0.1 + torch.tensor([[1], [0]])).to(dtype)
     arguments = input, alpha, shift, weight, bias
     if kind == "random":
-        return torch.randn(shape, generator=generator).to(dtype), *arguments
-    return reference.derf(*arguments), *arguments
+        return torch.randn(shape, dtype=wide).to(dtype), *arguments
+    # A 32nd of the output, or float16 could not hold the sum.
+    return reference.derf(*arguments) / 32, *arguments
 
 
 def ours(grad_output, *arguments):
@@ -58,8 +58,8 @@ def difference(result, exact):
     return torch.from_numpy(difference).reshape(-1)
 
 
-def compare(draws, dtype):
-    """Ratios of our error to eager's by parameter, after a check that each is within three standard deviations of 1."""
+def compare(draws):
+    """Fail where the error of a gradient exceeds eager's by more than three standard deviations."""
     errors = {name: ([], []) for name in NAMES}
     for arguments in draws:
         exact = truth(*arguments)
@@ -80,21 +80,21 @@ def compare(draws, dtype):
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=dtype_name)
 def test_a_million_elements(dtype, kind):
-    compare((draw((1999, 501), dtype, kind, seed) for seed in range(30)), dtype)
+    compare(draw((1999, 501), dtype, kind, seed) for seed in range(30))
 
 
 @pytest.mark.skipif(numpy.finfo(numpy.longdouble).nmant < 60, reason="no floating-point type wider than float64")
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 def test_float64(kind):
-    compare((draw((499, 211), torch.float64, kind, seed) for seed in range(30)), torch.float64)
+    compare(draw((499, 211), torch.float64, kind, seed) for seed in range(30))
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 def test_ten_million_elements(kind):
-    compare((draw((20_011, 499), torch.float32, kind, seed) for seed in range(4)), torch.float32)
+    compare(draw((20_011, 499), torch.float32, kind, seed) for seed in range(4))
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 def test_a_hundred_million_elements(kind, need_memory):
     need_memory(6)
-    compare((draw((100_003, 1000), torch.float32, kind, seed) for seed in range(2)), torch.float32)
+    compare(draw((100_003, 1000), torch.float32, kind, seed) for seed in range(2))

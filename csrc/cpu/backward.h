@@ -1,5 +1,5 @@
 // All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
-//   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
+//   h = g f'(u);  grad_input = alpha weight h;  grad_alpha = sum weight h x;  grad_shift = sum weight h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all but the channel.
 // Sums run in float over at most a few hundred terms, then in double: as exact as the terms, and the same on any
 // number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
@@ -11,11 +11,11 @@
 
 namespace derf::CPU_CAPABILITY {
 
-// The sums that a stretch of elements adds to, a lane each.
+// What one channel's elements add to, a lane each: sums of g f(u), g, h x and h.
 template <class T>
 struct Sums {
-  Lanes<T> weight, bias, alpha, shift;
-  Sums() : weight(broadcast<T>(0)), bias(weight), alpha(weight), shift(weight) {}
+  Lanes<T> value, grad, input_slope, slope;
+  Sums() : value(broadcast<T>(0)), grad(value), input_slope(value), slope(value) {}
 };
 
 // What all elements share, out of reach of the stores: a local copy stays in registers.
@@ -34,46 +34,40 @@ struct Wanted {
   static constexpr bool value = want_value, slope = want_slope;
 };
 
-// count <= lanes<T> elements; grad_input may be null.
+// count <= lanes<T> elements; grad_input may be null; slope_factor is alpha * weight.
 template <class W, class T>
 inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
-                                                         const Lanes<T>& weight, int64_t count,
+                                                         const Lanes<T>& slope_factor, int64_t count,
                                                          const Shared<T>& shared, Sums<T>& sums) {
   using V = Vec<ScalarOf<T>>;
   const Lanes<T> x = load<T>(input, count), g = load<T>(grad_output, count);
-  Lanes<T> u, h;
-  for (size_t k = 0; k < x.size(); ++k) {
-    u[k] = at::vec::fmadd(shared.alpha, x[k], shared.shift);
-    sums.bias[k] = sums.bias[k] + g[k];
-  }
+  const auto add = [](V a, V b) { return a + b; };
+  const auto add_product = [](V sum, V a, V b) { return at::vec::fmadd(a, b, sum); };
+  auto u = each([&](V each_x) { return at::vec::fmadd(shared.alpha, each_x, shared.shift); }, x);
   if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
     u = keep_first<T>(u, count);
   }
+  sums.grad = each(add, sums.grad, g);
   if constexpr (W::value) {
-    for (size_t k = 0; k < x.size(); ++k) {
-      sums.weight[k] = at::vec::fmadd(g[k], W::F::value(u[k]), sums.weight[k]);
-    }
+    sums.value = each(add_product, sums.value, g, W::F::value(u));
   }
   if constexpr (W::slope) {
-    Lanes<T> alive_x;
-    for (size_t k = 0; k < x.size(); ++k) {
-      const V slope = W::F::slope(u[k]);
-      const auto dead = equal(slope, V(0));
-      h[k] = zero_where(dead, g[k]) * (weight[k] * slope);
-      alive_x[k] = zero_where(dead, x[k]);
-    }
-    if (count < lanes<T>) {
-      h = keep_first<T>(h, count);
-    }
-    for (size_t k = 0; k < x.size(); ++k) {
-      sums.shift[k] = sums.shift[k] + h[k];
-      sums.alpha[k] = at::vec::fmadd(h[k], alive_x[k], sums.alpha[k]);
-      h[k] = h[k] * shared.alpha;
-    }
+    const auto [slope, dead] = W::F::slope(u);
+    const auto zero_where_dead = [](auto mask, V y) { return zero_where(mask, y); };
+    const auto h = each([](auto mask, V a, V b) { return zero_where(mask, a * b); }, dead, g, slope);
+    sums.slope = each(add, sums.slope, h);
+    sums.input_slope = each(add_product, sums.input_slope, h, each(zero_where_dead, dead, x));
     if (grad_input) {
-      store<T>(grad_input, h, count, shared.bypass_cache);
+      const auto result = each([](auto mask, V a, V b) { return zero_where(mask, a * b); }, dead, h, slope_factor);
+      store<T>(grad_input, result, count, shared.bypass_cache);
     }
   }
+}
+
+// The scalars' sums over one stretch of channels, weighted; in double between stretches.
+template <class T>
+inline void add_weighted(const Lanes<T>& weight, const Lanes<T>& term, Lanes<T>& sum) {
+  sum = each([](Vec<ScalarOf<T>> s, auto a, auto b) { return at::vec::fmadd(a, b, s); }, sum, weight, term);
 }
 
 // `rows` (at most 4) neighbouring rows of channels [begin, end), inner == 1: a channel's sums stay in registers over
@@ -87,27 +81,29 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   const auto* input = static_cast<const T*>(call.input) + row * channels;
   auto* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + row * channels : nullptr;
   const auto* weight = static_cast<const P*>(call.weight);
-  Sums<T> sums;
-  Lanes<T> w = broadcast<T>(1);
+  using V = Vec<ScalarOf<T>>;
+  Lanes<T> alpha_sum = broadcast<T>(0), shift_sum = alpha_sum;
   const auto column = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
-    if (weight) {
-      w = load<T>(weight + c, count);
-    }
-    sums.weight = sums.bias = broadcast<T>(0);
+    const Lanes<T> w = load<T>(weight + c, count);
+    const auto slope_factor = each([&](V each_w) { return each_w * shared.alpha; }, w);
+    Sums<T> sums;
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const int64_t at = r * channels + c;
-      backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, w, count, shared, sums);
+      backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, slope_factor, count, shared,
+                       sums);
     }
-    using V = Vec<ScalarOf<T>>;
+    if constexpr (W::slope) {
+      add_weighted<T>(w, sums.input_slope, alpha_sum);
+      add_weighted<T>(w, sums.slope, shift_sum);
+    }
     for (size_t k = 0; k < w.size(); ++k) {
-      const int64_t n = std::clamp<int64_t>(count - int64_t(k) * V::size(), 0, V::size());
-      const int64_t at = c + int64_t(k) * V::size();
+      const int64_t at = c + int64_t(k) * V::size(), n = part(c + count, at, V::size());
       if (weight_partial) {
-        (V::loadu(weight_partial + at, n) + sums.weight[k]).store(weight_partial + at, n);
+        (V::loadu(weight_partial + at, n) + sums.value[k]).store(weight_partial + at, n);
       }
       if (bias_partial) {
-        (V::loadu(bias_partial + at, n) + sums.bias[k]).store(bias_partial + at, n);
+        (V::loadu(bias_partial + at, n) + sums.grad[k]).store(bias_partial + at, n);
       }
     }
   };
@@ -118,8 +114,8 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   if (c < end) {
     column(c, end - c);
   }
-  alpha += sum<T>(sums.alpha);
-  shift += sum<T>(sums.shift);
+  alpha += sum<T>(alpha_sum);
+  shift += sum<T>(shift_sum);
 }
 
 // `count` elements of one channel, inner > 1.
@@ -128,26 +124,27 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
                              ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
   const Shared<T> shared(call);
   const auto* weight = static_cast<const P*>(call.weight);
-  const Lanes<T> w = broadcast<T>(weight ? ScalarOf<T>(weight[channel]) : 1);
+  const ScalarOf<T> w = weight ? ScalarOf<T>(weight[channel]) : 1;
+  const Lanes<T> slope_factor = broadcast<T>(ScalarOf<T>(call.alpha) * w);
   const T* grad_output = static_cast<const T*>(call.grad_output) + at;
   const T* input = static_cast<const T*>(call.input) + at;
   T* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + at : nullptr;
   Sums<T> sums;
   int64_t i = 0;
   for (; i + lanes<T> <= count; i += lanes<T>) {
-    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, w, lanes<T>, shared, sums);
+    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, lanes<T>, shared, sums);
   }
   if (i < count) {
-    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, w, count - i, shared, sums);
+    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, count - i, shared, sums);
   }
   if (weight_partial) {
-    weight_partial[channel] += sum<T>(sums.weight);
+    weight_partial[channel] += sum<T>(sums.value);
   }
   if (bias_partial) {
-    bias_partial[channel] += sum<T>(sums.bias);
+    bias_partial[channel] += sum<T>(sums.grad);
   }
-  alpha += sum<T>(sums.alpha);
-  shift += sum<T>(sums.shift);
+  alpha += w * sum<T>(sums.input_slope);
+  shift += w * sum<T>(sums.slope);
 }
 
 template <class W, class T, class P>

@@ -16,7 +16,7 @@ struct Forward {
   Shape shape;
   const void* input;
   void* output;
-  const void *weight, *bias;  // null where absent
+  const void *weight, *bias;  // null where absent, which they may be where inner > 1 only
   double alpha, shift;
   bool bypass_cache;  // the output is larger than the cache: nothing is won by keeping it there
 };
@@ -36,7 +36,7 @@ struct Backward {
   c10::ScalarType dtype, param_dtype;
   Shape shape;
   Tiles tiles;
-  const void *grad_output, *input, *weight;
+  const void *grad_output, *input, *weight;  // weight null as above
   double alpha, shift;
   void* grad_input;                                // null: not wanted; likewise below
   double *alpha_partial, *shift_partial;           // [tiles.total()]
@@ -52,6 +52,14 @@ struct Reduce {
   void* result;
 };
 
+// A 16-bit parameter as float.
+struct Widen {
+  c10::ScalarType dtype;
+  const void* from;
+  float* to;
+  int64_t count;
+};
+
 // One function of the family on an array, for tests and tools: scalar type double for kDouble, else float.
 struct Evaluate {
   c10::ScalarType dtype;
@@ -65,6 +73,7 @@ struct Kernels {
   void (*forward)(const Forward&, int64_t begin, int64_t end);    // elements in the order of memory
   void (*backward)(const Backward&, int64_t begin, int64_t end);  // tiles
   void (*reduce)(const Reduce&, int64_t begin, int64_t end);      // channels
+  void (*widen)(const Widen&);
   void (*evaluate)(const Evaluate&);
 };
 

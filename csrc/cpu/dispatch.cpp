@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/ones_like.h>
 #include <torch/library.h>
 #include <unistd.h>
 
@@ -40,6 +42,27 @@ double scalar(const at::Tensor& tensor) {
 const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
 void* mutable_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
 
+// What the loops over rows ask of weight and bias: both or none, and no conversion where many rows will read them.
+void prepare_parameters(Problem& p) {
+  if (p.inner != 1) {
+    return;
+  }
+  if (!p.weight.defined()) {
+    p.weight = at::ones_like(p.bias);
+  }
+  if (!p.bias.defined()) {
+    p.bias = at::full_like(p.weight, -0.0);  // leaves every number as it is when added, 0 included
+  }
+  for (at::Tensor* parameter : {&p.weight, &p.bias}) {
+    if (p.outer >= 16 && parameter->element_size() == 2) {
+      const at::Tensor wide = at::empty(parameter->sizes(), parameter->options().dtype(at::kFloat));
+      chosen_kernels().widen({parameter->scalar_type(), parameter->const_data_ptr(), wide.mutable_data_ptr<float>(),
+                              parameter->numel()});
+      *parameter = wide;
+    }
+  }
+}
+
 at::ScalarType param_dtype(const Problem& p) {
   return p.weight.defined() ? p.weight.scalar_type() : p.bias.defined() ? p.bias.scalar_type() : p.input.scalar_type();
 }
@@ -57,12 +80,13 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
                    const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                    int64_t channel_dim) {
   check(input, alpha, shift, weight, bias, channel_dim);
-  const Problem p(input, weight, bias, channel_dim);
+  Problem p(input, weight, bias, channel_dim);
   at::Tensor output = at::empty_like(p.input);
   const int64_t count = output.numel();
   if (count == 0) {
     return in_order_of(input, p, output);
   }
+  prepare_parameters(p);
   const Forward call{
       .dtype = input.scalar_type(),
       .param_dtype = param_dtype(p),
@@ -97,7 +121,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
                    const std::optional<at::Tensor>& bias, int64_t channel_dim, std::array<bool, 5> output_mask) {
   check(input, alpha, shift, weight, bias, channel_dim);
   check_grad_output(grad_output, input);
-  const Problem p(input, weight, bias, channel_dim);
+  Problem p(input, weight, bias, channel_dim);
   const auto wanted = [](bool mask, const at::Tensor& like) {
     return mask && like.defined() ? at::empty(like.sizes(), like.options()) : at::Tensor();
   };
@@ -112,6 +136,8 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
     }
     return {in_order_of(input, p, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
   }
+  const auto reduced_dtype = param_dtype(p);
+  prepare_parameters(p);
   const at::Tensor g = p.matching(grad_output);
   const Shape shape{p.outer, p.channels, p.inner};
   const Tiles tiles = tiles_of(shape);
@@ -145,7 +171,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
                    [&](int64_t begin, int64_t end) { chosen_kernels().backward(call, begin, end); });
   const auto finish = [&](const at::Tensor& partial, const at::Tensor& grad) {
     if (grad.defined()) {
-      const Reduce reduce{call.dtype, call.param_dtype, tiles.rows(), p.channels, partial.const_data_ptr(),
+      const Reduce reduce{call.dtype, reduced_dtype, tiles.rows(), p.channels, partial.const_data_ptr(),
                           grad.mutable_data_ptr()};
       at::parallel_for(0, p.channels, std::max<int64_t>(256, 32768 / tiles.rows()),
                        [&](int64_t begin, int64_t end) { chosen_kernels().reduce(reduce, begin, end); });

@@ -5,32 +5,34 @@
 
 namespace derf::CPU_CAPABILITY {
 
-// Elements [0, n) that share one channel, or (per_element) have one each; weight and bias point at the first of them.
+// Elements [0, n) that share one channel, or (per_element) have one each; weight and bias point at the first of them,
+// and may be null where they are shared.
 template <class F, bool per_element, class T, class P>
 inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n, const cpu::Forward& call) {
   using V = Vec<ScalarOf<T>>;
   const V alpha(call.alpha), shift(call.shift);
+  const bool bypass_cache = call.bypass_cache;
+  const auto parameter = [](const P* p, ScalarOf<T> absent) {
+    return broadcast<T>(per_element ? 0 : p ? ScalarOf<T>(*p) : absent);
+  };
   // -0 is what leaves every number as it is when added, 0 included
-  Lanes<T> w = broadcast<T>(weight && !per_element ? ScalarOf<T>(*weight) : 1);
-  Lanes<T> b = broadcast<T>(bias && !per_element ? ScalarOf<T>(*bias) : -ScalarOf<T>(0));
+  const Lanes<T> shared_weight = parameter(weight, 1), shared_bias = parameter(bias, -ScalarOf<T>(0));
   const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
-    Lanes<T> x = load<T>(input + i, count);
-    if (per_element && weight) {
-      w = load<T>(weight + i, count);
+    const Lanes<T> x = load<T>(input + i, count);
+    const auto f = F::value(each([&](V each_x) { return at::vec::fmadd(alpha, each_x, shift); }, x));
+    const auto affine = [](V y, V w, V b) { return at::vec::fmadd(y, w, b); };
+    if constexpr (per_element) {
+      store<T>(output + i, each(affine, f, load<T>(weight + i, count), load<T>(bias + i, count)), count, bypass_cache);
+    } else {
+      store<T>(output + i, each(affine, f, shared_weight, shared_bias), count, bypass_cache);
     }
-    if (per_element && bias) {
-      b = load<T>(bias + i, count);
-    }
-    for (size_t k = 0; k < x.size(); ++k) {
-      x[k] = at::vec::fmadd(w[k], F::value(at::vec::fmadd(alpha, x[k], shift)), b[k]);
-    }
-    store<T>(output + i, x, count, call.bypass_cache);
   };
   int64_t i = 0;
-  if (call.bypass_cache) {  // up to where the output is aligned
-    const int64_t off = reinterpret_cast<uintptr_t>(output) / sizeof(T) % lanes<T>;
-    if (off && n > lanes<T>) {
-      step(0, i = lanes<T> - off);
+  if (bypass_cache) {  // up to where the output is aligned
+    constexpr int64_t width = Vec<T>::size();
+    const int64_t past = reinterpret_cast<uintptr_t>(output) / sizeof(T) % width;
+    if (past && n > lanes<T>) {
+      step(0, i = width - past);
     }
   }
   for (; i + lanes<T> <= n; i += lanes<T>) {

@@ -45,15 +45,25 @@ void reduce_any(const cpu::Reduce& call, int64_t begin, int64_t end) {
              [&]<class T, class P>(T, P) { reduce<ScalarOf<T>, P>(call, begin, end); });
 }
 
+void widen_any(const cpu::Widen& call) {
+  with_types(call.dtype, call.dtype, [&]<class T, class P>(T, P) {
+    for (int64_t i = 0; i < call.count; i += lanes<T>) {
+      const int64_t n = part(call.count, i, lanes<T>);
+      store<ScalarOf<T>>(reinterpret_cast<ScalarOf<T>*>(call.to) + i, load<T>(static_cast<const T*>(call.from) + i, n), n, false);
+    }
+  });
+}
+
 void evaluate_any(const cpu::Evaluate& call) {
   with_types(call.dtype, call.dtype, [&]<class T, class P>(T, P) {
     using Scalar = ScalarOf<T>;
     const auto* u = static_cast<const Scalar*>(call.u);
     for (int64_t i = 0; i < call.count; i += Vec<Scalar>::size()) {
       const int64_t n = std::min<int64_t>(Vec<Scalar>::size(), call.count - i);
-      const auto x = Vec<Scalar>::loadu(u + i, n);
-      Erf<T>::value(x).store(static_cast<Scalar*>(call.value) + i, n);
-      Erf<T>::slope(x).store(static_cast<Scalar*>(call.slope) + i, n);
+      const Pack<Scalar, 1> x{Vec<Scalar>::loadu(u + i, n)};
+      Erf<T>::value(x)[0].store(static_cast<Scalar*>(call.value) + i, n);
+      const auto [slope, dead] = Erf<T>::slope(x);
+      zero_where(dead[0], slope[0]).store(static_cast<Scalar*>(call.slope) + i, n);
     }
   });
 }
@@ -63,4 +73,4 @@ void evaluate_any(const cpu::Evaluate& call) {
 
 const derf::cpu::Kernels derf::cpu::CPU_CAPABILITY::kernels = {
     DERF_CAPABILITY, &derf::CPU_CAPABILITY::forward_any, &derf::CPU_CAPABILITY::backward_any,
-    &derf::CPU_CAPABILITY::reduce_any, &derf::CPU_CAPABILITY::evaluate_any};
+    &derf::CPU_CAPABILITY::reduce_any, &derf::CPU_CAPABILITY::widen_any, &derf::CPU_CAPABILITY::evaluate_any};

@@ -2,9 +2,10 @@
 
     python csrc/functions/coefficients.py > csrc/functions/erf_coefficients.h
 
-value: erf(u) = m + m * P(|u|), m = u limited to [-kink, kink]. P is a polynomial on each of N pieces of one width,
-centred at 0, width, 2 width, ...: below the kink P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3,
-so the rounding of P hardly shows in the sum, near 0 (relative error) as in the tails. Past `limit` erf rounds to 1.
+value: erf(u) = m + m * P(|u|), m = u limited to [-kink, kink]. P is a polynomial on each of N pieces of one width, in
+the distance from the piece's centre: below the kink P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3,
+so the rounding of P hardly shows in the sum, near 0 (relative error) as in the tails. Past the last piece erf rounds
+to 1.
 slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln 2 with whole n: a polynomial in r on [-ln 2 / 2, ln 2 / 2], times 2^n.
 
 Each polynomial interpolates at Chebyshev nodes: within a factor two of the best possible one.
@@ -13,18 +14,18 @@ Each polynomial interpolates at Chebyshev nodes: within a factor two of the best
 import pathlib
 import sys
 
-from mpmath import chebyt, cos, erf, exp, fprod, log, mp, mpf, pi, polyval, sqrt, taylor
+from mpmath import chebyt, cos, erf, exp, log, mp, mpf, pi, polyval, sqrt, taylor
 
 mp.dps = 60
 HEADER = pathlib.Path(__file__).with_name("erf_coefficients.h")
 
-# type, pieces, degree, width, piece that ends at the kink, limit, bits of accuracy of P that are promised
+# type, pieces, degree, width, pieces below the kink, bits of accuracy of P that are promised
 VALUE = [
-    ("double", 16, 12, mpf(25) / 64, 2, 6, 54.5),
-    ("float", 32, 4, mpf(33) / 256, 7, 4, 26.5),
-    ("float", 32, 3, mpf(33) / 256, 7, 4, 20.5),
-    ("float", 8, 6, mpf(69) / 128, 1, 4, 24.5),
-    ("float", 8, 5, mpf(69) / 128, 1, 4, 21),
+    ("double", 16, 12, mpf(3) / 8, 3, 55),
+    ("float", 16, 5, mpf(1) / 4, 4, 27),
+    ("float", 16, 3, mpf(1) / 4, 4, 18),
+    ("float", 8, 6, mpf(1) / 2, 2, 25),
+    ("float", 8, 4, mpf(1) / 2, 2, 18),
 ]
 SLOPE = [("double", 11, 56), ("float", 5, 22.5), ("float", 4, 17.5)]  # type, degree, bits
 
@@ -42,18 +43,6 @@ def interpolate(f, low, high, degree):
     return [c / half**i for i, c in enumerate(total)]
 
 
-def shifted(coefficients, by):
-    """The same polynomial in x + by."""
-    return [
-        sum(
-            c * fprod(mpf(j - k) / (k + 1) for k in range(i)) * by ** (j - i)
-            for j, c in enumerate(coefficients)
-            if j >= i
-        )
-        for i in range(len(coefficients))
-    ]
-
-
 def checked(name, coefficients, f, low, high, bits, origin, relative):
     """The coefficients, once their error over [low, high] is seen to be below 2^-bits."""
     worst = mpf(0)
@@ -66,22 +55,20 @@ def checked(name, coefficients, f, low, high, bits, origin, relative):
     return coefficients
 
 
-def value_table(ctype, pieces, degree, width, last_below, limit, bits):
-    kink = (last_below + mpf(1) / 2) * width
+def value_table(ctype, pieces, degree, width, below, bits):
+    kink = below * width
     table = []
     for k in range(pieces):
-        # the first piece needs [0, width / 2] alone, and there Taylor's point is its end
-        low, high = max(mpf(0), (k - mpf(1) / 2) * width), (k + mpf(1) / 2) * width
+        low, high = k * width, (k + 1) * width
 
-        def f(a, below=k <= last_below):
+        def f(a, below=k < below):
             if a == 0:
                 return 2 / sqrt(pi) - 1
             return erf(a) / (a if below else kink) - 1
 
-        coefficients = interpolate(f, low, high, degree)
-        coefficients = shifted(coefficients, k * width - (low + high) / 2)
         name = f"value {ctype} {pieces} {degree}, piece {k}"
-        table.append(checked(name, coefficients, f, low, high, bits, k * width, relative=False))
+        coefficients = interpolate(f, low, high, degree)
+        table.append(checked(name, coefficients, f, low, high, bits, (low + high) / 2, relative=False))
     return kink, [[piece[d] for piece in table] for d in range(degree + 1)]
 
 
@@ -119,15 +106,14 @@ def header():
         "template <class Scalar, int pieces, int degree> struct ErfValue;",
         "template <class Scalar, int degree> struct ErfSlope;",
     ]
-    for ctype, pieces, degree, width, last_below, limit, bits in VALUE:
-        kink, table = value_table(ctype, pieces, degree, width, last_below, limit, bits)
+    for ctype, pieces, degree, width, below, bits in VALUE:
+        kink, table = value_table(ctype, pieces, degree, width, below, bits)
         per_line = 4 if ctype == "double" else 8
         out += [
             "",
             f"template <> struct ErfValue<{ctype}, {pieces}, {degree}> {{  // |P - exact| < 2^-{bits}",
             f"  static constexpr int pieces = {pieces}, degree = {degree};",
-            f"  static constexpr {ctype} width = {literal(ctype, width)}, kink = {literal(ctype, kink)},"
-            f" limit = {literal(ctype, mpf(limit))};",
+            f"  static constexpr {ctype} width = {literal(ctype, width)}, kink = {literal(ctype, kink)};",
             f"  alignas(64) static constexpr {ctype} table[degree + 1][pieces] = {{",
         ]
         out += [f"      {{{rows(ctype, row, per_line)}}}," for row in table]

@@ -14,6 +14,13 @@
 
 namespace derf::CPU_CAPABILITY {
 
+constexpr bool is_power_of_two(double x) {
+  while (x < 1) {
+    x *= 2;
+  }
+  return x == 1;
+}
+
 // T is the type of the tensor; arithmetic is in float for 16-bit types, to the accuracy that such a type can show.
 template <class T>
 struct Erf {
@@ -22,44 +29,64 @@ struct Erf {
   static constexpr bool is_double = std::is_same_v<T, double>, is_16_bit = sizeof(T) == 2;
 
 #if defined(CPU_CAPABILITY_AVX2)  // its registers permute eight floats, so: fewer pieces, longer polynomials
-  using FloatValue = coefficients::ErfValue<float, 8, is_16_bit ? 5 : 6>;
+  using FloatValue = coefficients::ErfValue<float, 8, is_16_bit ? 4 : 6>;
 #else
-  using FloatValue = coefficients::ErfValue<float, 32, is_16_bit ? 3 : 4>;
+  using FloatValue = coefficients::ErfValue<float, 16, is_16_bit ? 3 : 5>;
 #endif
   using Value = std::conditional_t<is_double, coefficients::ErfValue<double, 16, 12>, FloatValue>;
   using Slope = coefficients::ErfSlope<Scalar, is_double ? 11 : is_16_bit ? 4 : 5>;
 
-  static V value(V u) {
+  template <size_t n>
+  static inline __attribute__((always_inline)) Pack<Scalar, n> value(const Pack<Scalar, n>& u) {
     using at::vec::fmadd;
-    const V a = at::vec::clamp_max(u.abs(), V(Value::limit));
-    const V piece = fmadd(a, V(1 / Value::width), V(round_magic<Scalar>));
-    const V t = fmadd(piece - V(round_magic<Scalar>), V(-Value::width), a);
-    V p = lookup(Value::table[Value::degree], piece);
+    constexpr Scalar width = Value::width, end = Value::pieces * width;
+    // Distance from the centre of the first piece. `end` itself would round to a piece too many.
+    const auto a = each([](V x) { return magnitude_up_to(x, end * Scalar(0.9999)) - V(width / 2); }, u);
+    Pack<Scalar, n> piece, t;
+    if constexpr (is_power_of_two(width)) {  // additions have execution ports of their own
+      const V magic(round_magic<Scalar> * width);
+      piece = each([&](V x) { return x + magic; }, a);
+      t = each([&](V x, V k) { return x - (k - magic); }, a, piece);
+    } else {
+      const V magic(round_magic<Scalar>);
+      piece = each([&](V x) { return fmadd(x, V(1 / width), magic); }, a);
+      t = each([&](V x, V k) { return fmadd(k - magic, V(-width), x); }, a, piece);
+    }
+    auto p = each([](V k) { return lookup(Value::table[Value::degree], k); }, piece);
 #pragma GCC unroll 16
     for (int d = Value::degree - 1; d >= 0; --d) {
-      p = fmadd(p, t, lookup(Value::table[d], piece));
+      p = each([&](V sum, V x, V k) { return fmadd(sum, x, lookup(Value::table[d], k)); }, p, t, piece);
     }
-    const V m = at::vec::clamp(u, V(-Value::kink), V(Value::kink));
-    return fmadd(m, p, m);
+    const auto m = each([](V x) { return limited(x, Value::kink); }, u);
+    return each([](V x, V y) { return fmadd(x, y, x); }, m, p);
   }
 
-  static V slope(V u) {
+  // Where `dead`, the slope is 0 and what stands in `slope` means nothing.
+  template <size_t n>
+  struct SlopeOrDead {
+    Pack<Scalar, n> slope;
+    std::array<Mask<Scalar>, n> dead;
+  };
+
+  template <size_t n>
+  static inline __attribute__((always_inline)) SlopeOrDead<n> slope(const Pack<Scalar, n>& u) {
     using at::vec::fmadd;
     constexpr Scalar log2_e = 1.442695040888963407, ln_2 = 0.693147180559945309;
-    constexpr Scalar largest = is_double ? 707 : 86.5;  // 2^-n stays a normal number
-    const V exact = u * u;
-    const V v = at::vec::clamp_max(exact, V(largest));
-    const V n = fmadd(v, V(-log2_e), V(round_magic<Scalar>));
-    const V r = fmadd(n - V(round_magic<Scalar>), V(ln_2), v);
-    V p(Slope::polynomial[Slope::degree]);
+    constexpr Scalar largest = is_double ? 707 : 86.5;  // up to there 2^k is a normal number
+    const V magic(round_magic<Scalar>);
+    const auto v = each([](V x) { return x * x; }, u);
+    const auto k = each([&](V x) { return fmadd(x, V(-log2_e), magic); }, v);
+    const auto r = each([&](V x, V y) { return fmadd(x - magic, V(ln_2), y); }, k, v);
+    auto p = each([](V) { return V(Slope::polynomial[Slope::degree]); }, r);
 #pragma GCC unroll 16
     for (int d = Slope::degree - 1; d >= 0; --d) {
-      p = fmadd(p, r, V(Slope::polynomial[d]));
+      p = each([&](V sum, V x) { return fmadd(sum, x, V(Slope::polynomial[d])); }, p, r);
     }
     if constexpr (is_double) {  // what the rounding of u^2 lost: exp(-v - lost) = exp(-v) (1 - lost)
-      p = at::vec::fnmadd(p, fmadd(u, u, exact.neg()), p);
+      p = each([](V x, V y, V z) { return at::vec::fnmadd(x, fmadd(y, y, z.neg()), x); }, p, u, v);
     }
-    return zero_where(greater(exact, V(largest)), scale_by_power_of_two(p, n));
+    return {each([](V x, V y) { return scale_by_power_of_two(x, y); }, p, k),
+            each([](V x) { return greater(x, V(largest)); }, v)};
   }
 };
 

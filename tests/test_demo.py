@@ -1,0 +1,195 @@
+"""The demo as a command, and the quick benchmark: a short run of each, and what they say to wrong arguments."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+pytest.importorskip("transformers")
+
+QUICK = Path(__file__).parents[1] / "benchmarks" / "quick.py"
+STEPS = 30
+ROWS = (
+    "test accuracy",
+    "training loss, last twentieth",
+    "training step",
+    "its 9 norm layers",
+    "saved for backward by norm layers",
+    "saved for backward by the model",
+)
+# Runs the demo for several seeds in one process, as the command does, and prints what it recorded step by step.
+SEVERAL_SEEDS = """
+import json, sys
+from derf import demo
+recorded = []
+save_plot = demo.save_plot
+def record(trainings, out):
+    recorded.append([[training.losses, training.accuracies] for training in trainings])
+    save_plot(trainings, out)
+demo.save_plot = record
+for seed in sys.argv[3:]:
+    assert demo.main(["--steps", sys.argv[1], "--out", sys.argv[2], "--seed", seed]) == 0
+print("recorded:", json.dumps(recorded))
+"""
+
+
+def run(*arguments, **environment):
+    """The finished process of `python arguments`, in 100 columns and without a way to download anything."""
+    fixed = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, **fixed, **environment}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+
+
+def table_of(output):
+    """{label: [numbers of the row]} of the table that the demo prints."""
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in output.splitlines() if line[:1] == "│"]
+    return {label: [float(number) for number in re.findall(r"[\d.]+", " ".join(cells))] for label, *cells in lines}
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """The demo run as a command: its process, and the PNG in a folder that was not there."""
+    out = tmp_path_factory.mktemp("demo") / "new" / "folder" / "curves.png"
+    return run("-m", "derf.demo", "--steps", STEPS, "--seed", 0, "--out", out), out
+
+
+@pytest.fixture(scope="module")
+def several_seeds(tmp_path_factory):
+    """Losses and accuracies of LayerNorm and Derf with the seeds 0, 0, 1, from one process."""
+    out = tmp_path_factory.mktemp("seeds") / "curves.png"
+    finished = run("-c", SEVERAL_SEEDS, STEPS, out, 0, 0, 1)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.partition("recorded:")[2])
+
+
+def test_command_succeeds_and_prints_the_table(command):
+    finished, out = command
+    assert finished.returncode == 0, finished.stderr
+    rows = table_of(finished.stdout)
+    assert tuple(rows) == ROWS
+    for label in ROWS[2:]:
+        layer_norm, derf, ratio = rows[label]
+        assert ratio == pytest.approx(derf / layer_norm, abs=0.02)
+    # Both keep the norm layer's input; LayerNorm adds a mean and a reciprocal deviation for each row.
+    assert rows["saved for backward by norm layers"][2] < 1
+    assert str(out) in finished.stdout.replace("\n", "")
+    assert "Traceback" not in finished.stderr and "Warning" not in finished.stderr
+
+
+def test_plot_is_a_png_with_both_curves(command):
+    from matplotlib.image import imread
+
+    _, out = command
+    picture = imread(out)
+    assert picture.shape == (630, 1500, 4)
+    for color in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        left, right = (
+            (abs(half[..., :3] * 255 - color) < 2).all(-1).sum() for half in (picture[:, :750], picture[:, 750:])
+        )
+        assert left > 100 and right > 100
+
+
+def test_same_seed_gives_same_numbers_in_another_process(command, several_seeds):
+    finished, _ = command
+    rows = table_of(finished.stdout)
+    losses = [training[0] for training in several_seeds[0]]
+    accuracies = [training[1][str(STEPS)] for training in several_seeds[0]]
+    assert rows["training loss, last twentieth"] == [round(each[-1], 5) for each in losses]
+    assert rows["test accuracy"] == [round(each, 2) for each in accuracies]
+
+
+def test_numbers_depend_on_the_seed_alone(several_seeds):
+    first, again, other = several_seeds
+    assert first == again
+    for (losses, _), (other_losses, _) in zip(first, other, strict=True):
+        assert len(losses) == STEPS
+        assert losses != other_losses
+
+
+def test_both_models_learn(several_seeds):
+    for layer_norm, derf in several_seeds:
+        for losses, _ in (layer_norm, derf):
+            assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "--steps must be"),
+        (["--steps", "-5"], "--steps must be"),
+        (["--steps", "many"], "--steps"),
+        (["--seed", "-1"], "--seed must be"),
+        (["--seed", str(2**64)], "--seed must be"),
+        (["--out", "."], "--out . cannot be written"),
+        (["--out", f"{__file__}/curves.png"], "cannot be written"),
+        (["--out", "/proc/curves.png"], "--out /proc/curves.png cannot be written"),
+    ],
+    ids=lambda value: " ".join(value)[-20:] if isinstance(value, list) else "",
+)
+def test_wrong_argument_ends_it_before_any_work(arguments, message, capsys):
+    from derf import demo
+
+    with pytest.raises(SystemExit) as ended:
+        demo.main(arguments)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    assert message in captured.err and not captured.out
+
+
+def test_missing_package_ends_it_with_the_command_that_installs_it():
+    # None in sys.modules is how Python marks a package that cannot be imported; find_spec then raises ValueError, so
+    # the finder that would find it is hidden instead.
+    hide = (
+        "import importlib.util, runpy, sys; find = importlib.util.find_spec; "
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'transformers' else find(name, *rest); "
+        "sys.argv = ['demo']; runpy.run_module('derf.demo', run_name='__main__')"
+    )
+    finished = run("-c", hide)
+    assert finished.returncode == 2
+    assert finished.stderr == 'derf.demo needs transformers: pip install "derf[demo]"\n'
+    assert not finished.stdout
+
+
+def test_an_existing_file_stays_where_the_arguments_are_wrong(tmp_path, capsys):
+    from derf import demo
+
+    out = tmp_path / "curves.png"
+    out.write_bytes(b"before")
+    with pytest.raises(SystemExit):
+        demo.main(["--steps", "0", "--out", str(out)])
+    assert out.read_bytes() == b"before"
+
+
+def test_transformers_vit_needs_no_torchvision():
+    hide = "import sys; sys.modules['torchvision'] = None; from derf.demo import make_model; print(make_model(0).num_labels)"
+    finished = run("-c", hide)
+    assert finished.stdout == "10\n", finished.stderr
+
+
+@pytest.mark.skipif(not QUICK.exists(), reason="benchmarks are not beside the tests")
+def test_quick_benchmark_prints_every_provider_and_ratio():
+    finished = run(QUICK, "--repeats", 1, "--dtype", "bfloat16")
+    assert finished.returncode == 0, finished.stderr
+    assert "MALLOC_TOP_PAD_=1000000000" in finished.stdout
+    rows = [re.split(r"\s{2,}", line.strip()) for line in finished.stdout.splitlines() if line.startswith("bfloat16")]
+    assert len(rows) == 10
+    for _, _, _, copy, layer_norm, eager, derf, layer_norm_ratio, eager_ratio in rows:
+        times = [float(cell.split()[0]) for cell in (layer_norm, eager, derf)]
+        assert min(times) > 0 and float(copy) > 0
+        assert float(layer_norm_ratio) == pytest.approx(times[0] / times[2], rel=0.05)
+        assert float(eager_ratio) == pytest.approx(times[1] / times[2], rel=0.05)
+
+
+@pytest.mark.skipif(not QUICK.exists(), reason="benchmarks are not beside the tests")
+@pytest.mark.parametrize("arguments", [["--repeats", "0"], ["--threads", "-1"], ["--dtype", "int8"]], ids=" ".join)
+def test_quick_benchmark_refuses_wrong_arguments(arguments):
+    finished = run(QUICK, *arguments)
+    assert finished.returncode == 2
+    assert arguments[0] in finished.stderr and "Traceback" not in finished.stderr

@@ -1,0 +1,109 @@
+"""Independence of the number of threads and of the size: repeatability, stores past the cache, more than 2^31 elements."""
+
+import pytest
+import reference
+import torch
+from reference import same_bits
+from samples import DTYPES, call, dtype_name, grad_like
+from tolerance import roundoff
+
+FORWARD, BACKWARD = torch.ops.derf.derf, torch.ops.derf.derf_backward
+FLOAT32 = (torch.float32,) * 3
+each_dtypes = pytest.mark.parametrize("dtypes", DTYPES, ids=dtype_name)
+
+
+def both(grad_output, arguments):
+    """Output and the five gradients."""
+    return (FORWARD(*arguments), *BACKWARD(grad_output, *arguments, [True] * 5))
+
+
+@each_dtypes
+@pytest.mark.parametrize(
+    ("shape", "channel_dim"),
+    [((1023, 257), -1), ((7, 40_001), -1), ((300_007, 1), -1), ((3, 65, 1111), 1), ((90_001, 3), -1), ((2, 100_003), 0)],
+    ids=str,
+)
+def test_no_bit_depends_on_the_number_of_threads(shape, channel_dim, dtypes, set_threads):
+    arguments = call(shape, dtypes, channel_dim)
+    grad_output = grad_like(arguments[0])
+    set_threads(1)
+    alone = both(grad_output, arguments)
+    for threads in (2, 3, 1):
+        set_threads(threads)
+        for _ in range(2):
+            assert all(same_bits(mine, expected) for mine, expected in zip(both(grad_output, arguments), alone, strict=True))
+
+
+@pytest.mark.parametrize("channel_dim", [-1, 1])
+def test_bits_repeat_from_run_to_run(channel_dim, device):
+    arguments = call((300, 77, 31), channel_dim=channel_dim, device=device)
+    grad_output = grad_like(arguments[0])
+    first = both(grad_output, arguments)
+    for _ in range(5):
+        assert all(same_bits(mine, expected) for mine, expected in zip(both(grad_output, arguments), first, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=dtype_name)
+def test_more_than_64_mib_gives_the_bits_of_small_pieces(dtype, device):
+    # 80 MiB: a store that bypasses the cache must write what an ordinary one does, at the ends too.
+    columns = 1023
+    rows = 80 * 2**20 // (columns * dtype.itemsize)
+    input, *rest = call((rows, columns), (dtype,) * 3, device=device)
+    grad_output = grad_like(input)
+    only_input = [True, False, False, False, False]
+    output, grad = FORWARD(input, *rest), BACKWARD(grad_output, input, *rest, only_input)[0]
+    for start in range(0, rows, 999):
+        piece = slice(start, start + 999)
+        assert same_bits(output[piece], FORWARD(input[piece], *rest))
+        assert same_bits(grad[piece], BACKWARD(grad_output[piece], input[piece], *rest, only_input)[0])
+
+
+def test_more_than_64_mib_at_an_odd_address(device):
+    input, *rest = call((80 * 2**18 + 13,), FLOAT32, weight=False, bias=False, device=device)
+    input = input[5:]
+    output = FORWARD(input, *rest)
+    for start in range(0, len(input), 100_003):
+        piece = slice(start, start + 100_003)
+        assert same_bits(output[piece], FORWARD(input[piece], *rest))
+
+
+def test_large_tensor_with_channels_in_the_middle(device):
+    input, *rest = call((3, 77, 90_001), FLOAT32, channel_dim=1, device=device)
+    output = FORWARD(input, *rest)
+    for i in range(3):
+        for part in (slice(0, 1000), slice(45_000, 46_000), slice(-1000, None)):
+            assert same_bits(output[i, :, part].contiguous(), FORWARD(input[i : i + 1, :, part].contiguous(), *rest)[0])
+
+
+def test_more_than_two_to_the_31_elements(need_memory):
+    # Input and output, then input and its gradient: 2 x 4 GiB, and some to spare.
+    need_memory(10)
+    columns, pattern_rows = 1024, 509
+    rows = 2**31 // columns + pattern_rows
+    pattern, *rest = call((pattern_rows, columns), (torch.bfloat16, torch.float32, torch.float32))
+    input = torch.empty(rows, columns, dtype=torch.bfloat16)
+    blocks = input.split(pattern_rows)
+    for block in blocks:
+        block.copy_(pattern[: len(block)])
+    assert input.numel() > 2**31
+
+    output = FORWARD(input, *rest)
+    expected = FORWARD(pattern, *rest)
+    for block in output.split(pattern_rows):
+        assert same_bits(block, expected[: len(block)])
+    del output
+
+    # grad_output is input itself, which saves 4 GiB; every block has the gradients of the pattern.
+    results = BACKWARD(input, input, *rest, [True] * 5)
+    expected = BACKWARD(pattern, pattern, *rest, [True] * 5)
+    for block in results[0].split(pattern_rows):
+        assert same_bits(block, expected[0][: len(block)])
+    whole, tail = rows // pattern_rows, pattern[: rows % pattern_rows]
+    alpha, shift, weight, _, _ = rest
+    of_pattern = reference.parameter_gradients64(pattern, pattern, alpha, shift, weight)
+    of_tail = reference.parameter_gradients64(tail, tail, alpha, shift, weight)
+    for result, once, end in zip(results[1:], of_pattern, of_tail, strict=True):
+        truth = whole * once + end
+        # float32 sums of terms that repeat: the slope's 2^-14, and the roundings of a sum in blocks (log2 of 2^21 rows).
+        allowed = (2.0**-14 + 21 * roundoff(torch.float32)) * truth.abs().max()
+        assert (result.double() - truth).abs().max() <= allowed
