@@ -33,8 +33,8 @@ def spacing(value, dtype):
 def ulp_error(actual, truth, dtype, remainder=0.0):
     """|actual - truth| in units of ``dtype``'s spacing at ``truth``.
 
-    ``truth`` is float64; ``remainder`` is what is missing from it to the exact value, in the same units. The difference of
-    two float64 numbers within a factor of two is exact, so this holds for float64 results as well.
+    ``truth`` is float64; ``remainder`` is what is missing from it to the exact value, in the same units. The difference
+    of two float64 numbers within a factor of two is exact, so this holds for float64 results as well.
     """
     return ((actual.double() - truth) / spacing(truth, dtype) - remainder).abs()
 
@@ -60,7 +60,9 @@ def _exact(u, function):
         exact = [function(mpmath.mpf(x)) for x in u.double().tolist()]
         nearest = torch.tensor([float(x) for x in exact], dtype=torch.float64)
         units = spacing(nearest, torch.float64).tolist()
-        rest = [float((x - mpmath.mpf(n)) / mpmath.mpf(s)) for x, n, s in zip(exact, nearest.tolist(), units, strict=True)]
+        rest = [
+            float((x - mpmath.mpf(n)) / mpmath.mpf(s)) for x, n, s in zip(exact, nearest.tolist(), units, strict=True)
+        ]
     return nearest, torch.tensor(rest, dtype=torch.float64)
 
 
@@ -118,9 +120,14 @@ def gradients64(grad_output, input, alpha, shift, weight=None, bias=None, channe
 
 
 def parameter_gradients64(grad_output, input, alpha, shift, weight):
-    """float64 gradients of alpha, shift, weight and bias for a matrix of any length, in blocks that stay in the cache."""
+    """float64 gradients of alpha, shift, weight and bias for a matrix of any length, in blocks that fit the cache."""
     a, s, w = double(alpha, shift, weight)
-    sums = [torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64), torch.zeros_like(w), torch.zeros_like(w)]
+    sums = [
+        torch.zeros(1, dtype=torch.float64),
+        torch.zeros(1, dtype=torch.float64),
+        torch.zeros_like(w),
+        torch.zeros_like(w),
+    ]
     rows = max(1, 2**18 // input.shape[1])
     for g, x in zip(grad_output.split(rows), input.split(rows), strict=True):
         g, x = double(g, x)

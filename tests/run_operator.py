@@ -1,8 +1,8 @@
 """Run the operators in a process of their own: python run_operator.py calls.pt results.pt
 
-The instruction set is chosen once per process (ATEN_CPU_CAPABILITY), so a test that tries each needs one process for each.
-``calls.pt`` holds a list of argument lists: six for the forward, eight for the backward; ``results.pt`` receives the
-instruction set in use and the list of results.
+The instruction set is chosen once per process (ATEN_CPU_CAPABILITY), so a test that tries each needs a process for
+each. ``calls.pt`` holds a list of argument lists: six for the forward, eight for the backward; ``results.pt`` receives
+the instruction set in use and the list of results.
 """
 
 import os

@@ -15,7 +15,7 @@ DTYPES = [(torch.float64,) * 3, (torch.float32,) * 3] + [
 
 
 def dtype_name(dtypes):
-    """"float16" or "float16-float32-float16" for pytest's lists."""
+    """ "float16" or "float16-float32-float16" for pytest's lists."""
     dtypes = dtypes if isinstance(dtypes, tuple) else (dtypes,)
     names = [str(d).removeprefix("torch.") for d in dtypes]
     return names[0] if len(set(names)) == 1 else "-".join(names)
@@ -62,8 +62,8 @@ def float32_between(low, high, step=1):
 
 
 def float32_samples(thinning=1):
-    """Both signs: every 801st of all finite float32, so uniform in the logarithm and through the denormals, denser where
-    erf bends (every 11th in [0.25, 4.5]), and the ends of the denormal and of the finite range."""
+    """Both signs: every 801st of all finite float32, so uniform in the logarithm and through the denormals, denser
+    where erf bends (every 11th in [0.25, 4.5]), and the ends of the denormal and of the finite range."""
     return torch.cat(
         [
             float32_between(0.0, torch.finfo(torch.float32).max, 801 * thinning),

@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("transformers")
 
 QUICK = Path(__file__).parents[1] / "benchmarks" / "quick.py"
-STEPS = 30
+STEPS = 24
 ROWS = (
     "test accuracy",
     "training loss, last twentieth",
@@ -23,10 +23,13 @@ ROWS = (
     "saved for backward by norm layers",
     "saved for backward by the model",
 )
-# Runs the demo for several seeds in one process, as the command does, and prints what it recorded step by step.
+# Runs the demo for several seeds in one process and prints what it recorded step by step. Torchvision, were it there,
+# could not be imported: its newest version would make pip replace the torch that derf was compiled for.
 SEVERAL_SEEDS = """
 import json, sys
+sys.modules["torchvision"] = None
 from derf import demo
+demo.NORM_REPEATS = 1
 recorded = []
 save_plot = demo.save_plot
 def record(trainings, out):
@@ -76,7 +79,7 @@ def test_command_succeeds_and_prints_the_table(command):
     assert tuple(rows) == ROWS
     for label in ROWS[2:]:
         layer_norm, derf, ratio = rows[label]
-        assert ratio == pytest.approx(derf / layer_norm, abs=0.02)
+        assert ratio == pytest.approx(derf / layer_norm, rel=0.01, abs=0.02)
     # Both keep the norm layer's input; LayerNorm adds a mean and a reciprocal deviation for each row.
     assert rows["saved for backward by norm layers"][2] < 1
     assert str(out) in finished.stdout.replace("\n", "")
@@ -90,9 +93,8 @@ def test_plot_is_a_png_with_both_curves(command):
     picture = imread(out)
     assert picture.shape == (630, 1500, 4)
     for color in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
-        left, right = (
-            (abs(half[..., :3] * 255 - color) < 2).all(-1).sum() for half in (picture[:, :750], picture[:, 750:])
-        )
+        colored = (abs(picture[..., :3] * 255 - color) < 2).all(-1)
+        left, right = colored[:, :750].sum(), colored[:, 750:].sum()
         assert left > 100 and right > 100
 
 
@@ -144,13 +146,7 @@ def test_wrong_argument_ends_it_before_any_work(arguments, message, capsys):
 
 
 def test_missing_package_ends_it_with_the_command_that_installs_it():
-    # None in sys.modules is how Python marks a package that cannot be imported; find_spec then raises ValueError, so
-    # the finder that would find it is hidden instead.
-    hide = (
-        "import importlib.util, runpy, sys; find = importlib.util.find_spec; "
-        "importlib.util.find_spec = lambda name, *rest: None if name == 'transformers' else find(name, *rest); "
-        "sys.argv = ['demo']; runpy.run_module('derf.demo', run_name='__main__')"
-    )
+    hide = "import runpy, sys; sys.modules['transformers'] = None; runpy.run_module('derf.demo', run_name='__main__')"
     finished = run("-c", hide)
     assert finished.returncode == 2
     assert finished.stderr == 'derf.demo needs transformers: pip install "derf[demo]"\n'
@@ -167,12 +163,6 @@ def test_an_existing_file_stays_where_the_arguments_are_wrong(tmp_path, capsys):
     assert out.read_bytes() == b"before"
 
 
-def test_transformers_vit_needs_no_torchvision():
-    hide = "import sys; sys.modules['torchvision'] = None; from derf.demo import make_model; print(make_model(0).num_labels)"
-    finished = run("-c", hide)
-    assert finished.stdout == "10\n", finished.stderr
-
-
 @pytest.mark.skipif(not QUICK.exists(), reason="benchmarks are not beside the tests")
 def test_quick_benchmark_prints_every_provider_and_ratio():
     finished = run(QUICK, "--repeats", 1, "--dtype", "bfloat16")
@@ -183,8 +173,8 @@ def test_quick_benchmark_prints_every_provider_and_ratio():
     for _, _, _, copy, layer_norm, eager, derf, layer_norm_ratio, eager_ratio in rows:
         times = [float(cell.split()[0]) for cell in (layer_norm, eager, derf)]
         assert min(times) > 0 and float(copy) > 0
-        assert float(layer_norm_ratio) == pytest.approx(times[0] / times[2], rel=0.05)
-        assert float(eager_ratio) == pytest.approx(times[1] / times[2], rel=0.05)
+        assert float(layer_norm_ratio) == pytest.approx(times[0] / times[2], rel=0.05, abs=0.006)
+        assert float(eager_ratio) == pytest.approx(times[1] / times[2], rel=0.05, abs=0.006)
 
 
 @pytest.mark.skipif(not QUICK.exists(), reason="benchmarks are not beside the tests")

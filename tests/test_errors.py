@@ -1,7 +1,7 @@
 """Bad input raises before any work: a message that names the argument, what came and what was expected.
 
-Every case runs through the operator and through derf.functional, on CPU and meta tensors, with and without autograd, under
-inference_mode, and through the backward operator: checks live where none of these goes round them.
+Every case runs through the operator and through derf.functional, on CPU and meta tensors, with and without autograd,
+under inference_mode, and through the backward operator: checks live where none of these goes round them.
 """
 
 import re
@@ -35,14 +35,17 @@ def bare(dtype, **changes):
     return good(**tensors, weight=None, bias=None) | changes
 
 
-# What is wrong, and patterns that must all be found in the message (case does not count): the argument's name, what came,
-# what was expected.
+# What is wrong, and patterns that must all be found in the message (case does not count): the argument's name, what
+# came, what was expected.
 WRONG = {
     "integer input": (bare(torch.int64), ["input", "int64|long", ANY_FLOAT]),
     "complex input": (bare(torch.complex64), ["input", "complex", ANY_FLOAT]),
     "boolean input": (bare(torch.bool), ["input", "bool", ANY_FLOAT]),
     "float8 input": (bare(F32, input=torch.ones(2, 3).to(torch.float8_e4m3fn)), ["input", "float8", ANY_FLOAT]),
-    "float16 scalars of float32": (bare(F32, alpha=torch.ones(1, dtype=F16)), ["alpha", "float16|half", r"float32|\bfloat\b"]),
+    "float16 scalars of float32": (
+        bare(F32, alpha=torch.ones(1, dtype=F16)),
+        ["alpha", "float16|half", r"float32|\bfloat\b"],
+    ),
     "float64 scalars of float32": (
         good(alpha=torch.ones(1, dtype=F64), shift=torch.ones(1, dtype=F64)),
         ["alpha", "float64|double", r"float32|\bfloat\b"],
@@ -68,13 +71,22 @@ WRONG = {
     "shift of two": (good(shift=torch.ones(2)), ["shift", r"\[2\]|\b2 elements", "one|1 element"]),
     "alpha of two dimensions": (good(alpha=torch.ones(1, 1)), ["alpha", r"\[1, ?1\]", r"\[1\]|0-d"]),
     "weight too long": (good(weight=torch.ones(5), bias=None), ["weight", r"\[5\]", r"\[4\]|\[2, ?3, ?4\]"]),
-    "weight of the wrong rows": (good(weight=torch.ones(2, 4), bias=None), ["weight", r"\[2, ?4\]", r"\[3, ?4\]|\[2, ?3, ?4\]"]),
-    "weight that would broadcast": (good(weight=torch.ones(1), bias=None), ["weight", r"\[1\]", r"\[4\]|\[2, ?3, ?4\]"]),
+    "weight of the wrong rows": (
+        good(weight=torch.ones(2, 4), bias=None),
+        ["weight", r"\[2, ?4\]", r"\[3, ?4\]|\[2, ?3, ?4\]"],
+    ),
+    "weight that would broadcast": (
+        good(weight=torch.ones(1), bias=None),
+        ["weight", r"\[1\]", r"\[4\]|\[2, ?3, ?4\]"],
+    ),
     "weight of too many dimensions": (
         good(weight=torch.ones(1, 2, 3, 4), bias=None),
         ["weight", r"\[1, ?2, ?3, ?4\]", r"\[2, ?3, ?4\]"],
     ),
-    "weight without dimensions": (good(weight=torch.ones(()), bias=None), ["weight", r"\[\]|0-d", r"\[4\]|\[2, ?3, ?4\]"]),
+    "weight without dimensions": (
+        good(weight=torch.ones(()), bias=None),
+        ["weight", r"\[\]|0-d", r"\[4\]|\[2, ?3, ?4\]"],
+    ),
     "bias too short": (good(weight=None, bias=torch.ones(3)), ["bias", r"\[3\]", r"\[4\]|\[2, ?3, ?4\]"]),
     "bias shaped unlike weight": (good(bias=torch.ones(3, 4)), ["bias", "weight", r"\[4\]", r"\[3, ?4\]"]),
     "weight of another channel": (
@@ -86,7 +98,10 @@ WRONG = {
         ["weight", r"\[3, ?4\]", r"\[3\]|1-d|one dimension"],
     ),
     "bias of another channel": (good(weight=None, channel_dim=0), ["bias", r"\[4\]", r"\[2\]|size 2|\[2, ?3, ?4\]"]),
-    "0-d input with weight": (good(input=torch.ones(()), bias=None), ["weight", r"\[4\]", "0-d|dimension|none|without"]),
+    "0-d input with weight": (
+        good(input=torch.ones(()), bias=None),
+        ["weight", r"\[4\]", "0-d|dimension|none|without"],
+    ),
     "0-d input with a weight of one": (
         good(input=torch.ones(()), weight=torch.ones(1), bias=None),
         ["weight", r"\[1\]", "0-d|dimension|none|without"],
@@ -128,7 +143,9 @@ def test_wrong_arguments(arguments, patterns, device):
         assert message(patterns, FORWARD, *moved(arguments, lambda t: t.to(device, copy=True))) == text
     with torch.no_grad():
         assert message(patterns, FORWARD, *plain) == text
-    learned = moved(arguments, lambda t: t.to(device, copy=True).requires_grad_(t.is_floating_point() or t.is_complex()))
+    learned = moved(
+        arguments, lambda t: t.to(device, copy=True).requires_grad_(t.is_floating_point() or t.is_complex())
+    )
     assert message(patterns, FORWARD, *learned) == text
     assert message(patterns, FORWARD, *moved(arguments, lambda t: t.to("meta"))) == text
 

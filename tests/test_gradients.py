@@ -174,7 +174,9 @@ def test_dual_numbers_keep_their_tangent(device):
     torch.testing.assert_close(tangent, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("transform", [torch.func.jacrev, torch.func.jacfwd, torch.func.hessian], ids=lambda t: t.__name__)
+@pytest.mark.parametrize(
+    "transform", [torch.func.jacrev, torch.func.jacfwd, torch.func.hessian], ids=lambda t: t.__name__
+)
 def test_jacobians(transform, device):
     input, *parameters = call((2, 3), DOUBLE, device=device)
     for argument in range(3):
@@ -185,7 +187,13 @@ def test_jacobians(transform, device):
 
 @pytest.mark.parametrize(
     "in_dims",
-    [(0, None, None, None, None), (1, None, None, None, None), (0, 0, 0, 0, 0), (None, None, 0, None, 0), (0, None, None, 1, None)],
+    [
+        (0, None, None, None, None),
+        (1, None, None, None, None),
+        (0, 0, 0, 0, 0),
+        (None, None, 0, None, 0),
+        (0, None, None, 1, None),
+    ],
     ids=str,
 )
 def test_vmap(in_dims, device):

@@ -1,4 +1,4 @@
-"""Independence of the number of threads and of the size: repeatability, stores past the cache, more than 2^31 elements."""
+"""Independence of thread count and size: repeatability, stores that bypass the cache, more than 2^31 elements."""
 
 import pytest
 import reference
@@ -20,7 +20,14 @@ def both(grad_output, arguments):
 @each_dtypes
 @pytest.mark.parametrize(
     ("shape", "channel_dim"),
-    [((1023, 257), -1), ((7, 40_001), -1), ((300_007, 1), -1), ((3, 65, 1111), 1), ((90_001, 3), -1), ((2, 100_003), 0)],
+    [
+        ((1023, 257), -1),
+        ((7, 40_001), -1),
+        ((300_007, 1), -1),
+        ((3, 65, 1111), 1),
+        ((90_001, 3), -1),
+        ((2, 100_003), 0),
+    ],
     ids=str,
 )
 def test_no_bit_depends_on_the_number_of_threads(shape, channel_dim, dtypes, set_threads):
@@ -31,7 +38,9 @@ def test_no_bit_depends_on_the_number_of_threads(shape, channel_dim, dtypes, set
     for threads in (2, 3, 1):
         set_threads(threads)
         for _ in range(2):
-            assert all(same_bits(mine, expected) for mine, expected in zip(both(grad_output, arguments), alone, strict=True))
+            assert all(
+                same_bits(mine, expected) for mine, expected in zip(both(grad_output, arguments), alone, strict=True)
+            )
 
 
 @pytest.mark.parametrize("channel_dim", [-1, 1])
@@ -40,7 +49,9 @@ def test_bits_repeat_from_run_to_run(channel_dim, device):
     grad_output = grad_like(arguments[0])
     first = both(grad_output, arguments)
     for _ in range(5):
-        assert all(same_bits(mine, expected) for mine, expected in zip(both(grad_output, arguments), first, strict=True))
+        assert all(
+            same_bits(mine, expected) for mine, expected in zip(both(grad_output, arguments), first, strict=True)
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=dtype_name)
@@ -104,6 +115,6 @@ def test_more_than_two_to_the_31_elements(need_memory):
     of_tail = reference.parameter_gradients64(tail, tail, alpha, shift, weight)
     for result, once, end in zip(results[1:], of_pattern, of_tail, strict=True):
         truth = whole * once + end
-        # float32 sums of terms that repeat: the slope's 2^-14, and the roundings of a sum in blocks (log2 of 2^21 rows).
+        # float32 sums of terms that repeat: the slope's 2^-14, and the roundings of a sum in blocks (2^21 rows).
         allowed = (2.0**-14 + 21 * roundoff(torch.float32)) * truth.abs().max()
         assert (result.double() - truth).abs().max() <= allowed

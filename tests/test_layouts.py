@@ -14,9 +14,11 @@ each_dtypes = pytest.mark.parametrize("dtypes", DTYPES, ids=dtype_name)
 
 @st.composite
 def strided(draw, dtype):
-    """A tensor of 0 to 4 dimensions: any order of dimensions in memory, steps, gaps, expanded dimensions, any offset."""
+    """A tensor of 0 to 4 dimensions: any order in memory, steps, gaps, expanded dimensions, any offset."""
     dims = draw(st.integers(0, 4))
-    sizes = [draw(st.sampled_from([0, 1, 1, 2, 3, 5, 8, 17] if dims > 2 else [0, 1, 2, 7, 16, 33, 70])) for _ in range(dims)]
+    sizes = [
+        draw(st.sampled_from([0, 1, 1, 2, 3, 5, 8, 17] if dims > 2 else [0, 1, 2, 7, 16, 33, 70])) for _ in range(dims)
+    ]
     order = draw(st.permutations(range(dims)))
     strides, extent = [0] * dims, 1
     for d in order:
@@ -44,9 +46,13 @@ def calls(draw):
         channel_dim = draw(st.integers(-dims, dims - 1))
         last = channel_dim in (-1, dims - 1)
         channel_shape = input.shape[draw(st.integers(0, dims - 1)) :] if last else (input.shape[channel_dim],)
-    scalars_and_channels = list(parameters(input, channel_shape, dtypes, weight, bias, draw(st.sampled_from([(), (1,)]))))
+    scalars_and_channels = list(
+        parameters(input, channel_shape, dtypes, weight, bias, draw(st.sampled_from([(), (1,)])))
+    )
     if draw(st.booleans()):  # every other element of something wider
-        scalars_and_channels = [t if t is None or not t.dim() else torch.stack([t, t], -1)[..., 0] for t in scalars_and_channels]
+        scalars_and_channels = [
+            t if t is None or not t.dim() else torch.stack([t, t], -1)[..., 0] for t in scalars_and_channels
+        ]
     return (input, *scalars_and_channels, channel_dim)
 
 
@@ -57,7 +63,9 @@ def describe(arguments):
 @given(arguments=calls())
 def test_forward_of_any_layout(arguments, device):
     describe(arguments)
-    arguments = [t.to(device) if isinstance(t, torch.Tensor) else t for t in arguments] if device != "cpu" else arguments
+    arguments = (
+        [t.to(device) if isinstance(t, torch.Tensor) else t for t in arguments] if device != "cpu" else arguments
+    )
     before = [t.clone() if isinstance(t, torch.Tensor) else t for t in arguments]
     output = FORWARD(*arguments)
     assert_forward(output, *arguments)
@@ -79,8 +87,12 @@ def test_backward_of_any_layout(arguments, data, device):
         grad_output = torch.randn(()).to(input.dtype).expand(input.shape)
     else:
         grad_output = torch.randn(input.shape[::-1]).to(input.dtype).permute(tuple(reversed(range(input.dim()))))
-    arguments = [t.to(device) if isinstance(t, torch.Tensor) else t for t in arguments] if device != "cpu" else arguments
-    results = BACKWARD(grad_output.to(device), *arguments, [True, True, True, arguments[3] is not None, arguments[4] is not None])
+    arguments = (
+        [t.to(device) if isinstance(t, torch.Tensor) else t for t in arguments] if device != "cpu" else arguments
+    )
+    results = BACKWARD(
+        grad_output.to(device), *arguments, [True, True, True, arguments[3] is not None, arguments[4] is not None]
+    )
     assert_gradients(results, grad_output.to(device), *arguments)
     assert results[0].stride() == torch.empty_like(arguments[0]).stride()
 
@@ -109,7 +121,9 @@ def test_every_size_round_a_vector_and_every_alignment(dtypes, device):
         input = torch.cat([input.new_zeros(offset), input.reshape(-1)])[offset:].view(2, size)
         assert_forward(FORWARD(input, *rest), input, *rest, what=f"output of [2, {size}] at offset {offset}")
         grad_output = grad_like(input)
-        assert_gradients(BACKWARD(grad_output, input, *rest, [True] * 5), grad_output, input, *rest, what=f"[2, {size}]")
+        assert_gradients(
+            BACKWARD(grad_output, input, *rest, [True] * 5), grad_output, input, *rest, what=f"[2, {size}]"
+        )
 
 
 @each_dtypes
@@ -125,7 +139,9 @@ def test_an_element_has_the_same_bits_wherever_it_stands(dtypes, device):
             part = slice(start, start + size)
             channels = gain.expand(size), offset.expand(size)
             assert same_bits(FORWARD(input[part], alpha, shift, *channels), whole[part])
-            mine = BACKWARD(grad_output[part], input[part], alpha, shift, channels[0], None, -1, [True] + [False] * 4)[0]
+            mine = BACKWARD(grad_output[part], input[part], alpha, shift, channels[0], None, -1, [True] + [False] * 4)[
+                0
+            ]
             assert same_bits(mine, slope[part])
 
 

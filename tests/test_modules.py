@@ -65,7 +65,9 @@ def test_normalized_shape(shape, device):
 @pytest.mark.parametrize("dtype", FLOATS, ids=dtype_name)
 def test_forward_and_backward(dtype, device):
     module = derf.Derf((4, 6), alpha_init=0.8, shift_init=-0.2, device=device, dtype=dtype)
-    assert {p.dtype for p in module.parameters()} == {dtype} and {p.device.type for p in module.parameters()} == {device}
+    assert {p.dtype for p in module.parameters()} == {dtype} and {p.device.type for p in module.parameters()} == {
+        device
+    }
     nn.init.normal_(module.weight)
     nn.init.normal_(module.bias)
     input = torch.randn(3, 4, 6, device=device, dtype=dtype, requires_grad=True)
@@ -85,12 +87,15 @@ def test_channels_in_the_middle(device):
     assert_forward(output, input, *values(module), 1)
 
 
-@pytest.mark.parametrize(("options", "present"), [
-    ({"elementwise_affine": False}, []),
-    ({"elementwise_affine": False, "bias": True}, []),
-    ({"bias": False}, ["weight"]),
-    ({}, ["weight", "bias"]),
-])
+@pytest.mark.parametrize(
+    ("options", "present"),
+    [
+        ({"elementwise_affine": False}, []),
+        ({"elementwise_affine": False, "bias": True}, []),
+        ({"bias": False}, ["weight"]),
+        ({}, ["weight", "bias"]),
+    ],
+)
 def test_weight_and_bias_can_be_left_out(options, present, device):
     module = derf.Derf(5, device=device, **options)
     assert list(module.state_dict()) == ["alpha", "shift", *present]
@@ -184,7 +189,12 @@ WRONG = {
     "fraction": (TypeError, (3.5,), {}, ["normalized_shape", "3.5"]),
     "fraction inside": (TypeError, ((2, 3.5),), {}, ["normalized_shape", "3.5"]),
     "None": (TypeError, (None,), {}, ["normalized_shape", "None"]),
-    "two dimensions along a channel": (ValueError, ((2, 3),), {"channel_dim": 1}, ["normalized_shape", "2, 3", "channel_dim"]),
+    "two dimensions along a channel": (
+        ValueError,
+        ((2, 3),),
+        {"channel_dim": 1},
+        ["normalized_shape", "2, 3", "channel_dim"],
+    ),
     "channel_dim string": (TypeError, (3,), {"channel_dim": "1"}, ["channel_dim", "1"]),
     "channel_dim fraction": (TypeError, (3,), {"channel_dim": 1.0}, ["channel_dim", "1.0"]),
     "alpha_init string": (TypeError, (3,), {"alpha_init": "big"}, ["alpha_init", "big"]),

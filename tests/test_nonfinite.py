@@ -68,7 +68,9 @@ def test_infinity_gives_weight_plus_bias_exactly(sign, dtypes, channel_dim, devi
             wide = torch.promote_types(dtypes[0], torch.float32)
             expected = (sign * factor * weight.to(wide) + bias.to(wide)).to(dtypes[0])
             assert torch.equal(output.diagonal(), expected)
-            assert torch.equal(FORWARD(input, factor * alpha, shift).diagonal(), torch.full_like(expected, sign * factor))
+            assert torch.equal(
+                FORWARD(input, factor * alpha, shift).diagonal(), torch.full_like(expected, sign * factor)
+            )
 
 
 @each_dtypes
@@ -76,32 +78,33 @@ def test_infinity_gives_weight_plus_bias_exactly(sign, dtypes, channel_dim, devi
 @pytest.mark.parametrize("gradient", [1.0, INF, -INF])
 def test_where_the_slope_is_0_so_are_the_gradients(gradient, dtypes, channel_dim, device):
     for size in SIZES:
-        for value in [*steep(dtypes[0]), *[-m for m in steep(dtypes[0])]]:
-            input, alpha, shift, weight, bias, _ = with_diagonal(size, value, dtypes, channel_dim, device)
-            alpha = alpha.new_full((1,), 2.0)
-            here = torch.eye(size, dtype=torch.bool, device=device)
-            grad_output = grad_like(input).fill_diagonal_(gradient)
-            arguments = input, alpha, shift, weight, bias, channel_dim
-            grad, *sums = BACKWARD(grad_output, *arguments, [True] * 5)
-            assert (grad.diagonal() == 0).all()
-            # The rest is what it is when the special elements are taken out of every sum over the slope.
-            clean, tame = torch.where(here, 0.0, input), torch.where(here, 0.0, grad_output)
-            truth = gradients64(tame, clean, *arguments[1:])
-            bounds = backward_bounds(tame, clean, *arguments[1:])
-            assert_within(torch.where(here, 0.0, grad), truth[0], bounds[0], "gradient of input")
-            assert_within(sums[0], truth[1], bounds[1], "gradient of alpha")
-            assert_within(sums[1], truth[2], bounds[2], "gradient of shift")
-            # weight and bias do see the gradient at an infinite input: erf is 1 there, as it is at 50.
-            sign = 1 if value > 0 else -1
+        input, alpha, shift, weight, bias, _ = call((size, size), dtypes, channel_dim, device=device)
+        parameters = alpha.new_full((1,), 2.0), shift, weight, bias, channel_dim
+        here = torch.eye(size, dtype=torch.bool, device=device)
+        grad_output = grad_like(input).fill_diagonal_(gradient)
+        # Without the special elements, whose slope is 0; and with them where erf is 1, so that their gradient reaches
+        # weight and bias.
+        tame, clean = torch.where(here, 0.0, grad_output), torch.where(here, 0.0, input)
+        truth, bounds = (of(tame, clean, *parameters) for of in (gradients64, backward_bounds))
+        for sign in (1, -1):
+            saturated = torch.where(here, 50.0 * sign, input)
             if gradient == 1:
-                saturated = torch.where(here, 50.0 * sign, input)
-                truth = gradients64(grad_output, saturated, *arguments[1:])
-                bounds = backward_bounds(grad_output, saturated, *arguments[1:])
-                assert_within(sums[2], truth[3], bounds[3], "gradient of weight")
-                assert_within(sums[3], truth[4], bounds[4], "gradient of bias")
-            else:
-                assert torch.equal(sums[2], torch.full_like(sums[2], sign * gradient))
-                assert torch.equal(sums[3], torch.full_like(sums[3], gradient))
+                reached, reached_bounds = (
+                    of(grad_output, saturated, *parameters) for of in (gradients64, backward_bounds)
+                )
+            for magnitude in steep(dtypes[0]):
+                special = torch.where(here, magnitude * sign, input)
+                grad, *sums = BACKWARD(grad_output, special, *parameters, [True] * 5)
+                assert (grad.diagonal() == 0).all()
+                assert_within(torch.where(here, 0.0, grad), truth[0], bounds[0], "gradient of input")
+                assert_within(sums[0], truth[1], bounds[1], "gradient of alpha")
+                assert_within(sums[1], truth[2], bounds[2], "gradient of shift")
+                if gradient == 1:
+                    assert_within(sums[2], reached[3], reached_bounds[3], "gradient of weight")
+                    assert_within(sums[3], reached[4], reached_bounds[4], "gradient of bias")
+                else:
+                    assert torch.equal(sums[2], torch.full_like(sums[2], sign * gradient))
+                    assert torch.equal(sums[3], torch.full_like(sums[3], gradient))
 
 
 @each_dtypes
@@ -189,13 +192,15 @@ def test_the_largest_finite_numbers_overflow_quietly(dtype, device):
 @each_dtype
 def test_a_zero_gradient_gives_zero_gradients(dtype, device):
     arguments = call((7, 33), (dtype,) * 3, device=device)
-    assert_gradients(BACKWARD(torch.zeros_like(arguments[0]), *arguments, [True] * 5), torch.zeros_like(arguments[0]), *arguments)
+    assert_gradients(
+        BACKWARD(torch.zeros_like(arguments[0]), *arguments, [True] * 5), torch.zeros_like(arguments[0]), *arguments
+    )
     assert all((g == 0).all() for g in BACKWARD(torch.zeros_like(arguments[0]), *arguments, [True] * 5))
 
 
-def transforms(arguments, device):
+def transforms(arguments):
     """The gradients of a sum by every way to them other than the plain backward."""
-    tensors = [t for t in arguments[:5]]
+    tensors = arguments[:5]
     ones = [torch.ones_like(t) for t in tensors]
 
     def total(*t):
@@ -217,7 +222,7 @@ def test_infinite_inputs_under_function_transforms(way, dtype, device):
     input, *rest = call((33,), (dtype,) * 3, device=device)
     input[::4] = INF
     input[1::4] = -INF
-    results = transforms((input, *rest), device)[way]
+    results = transforms((input, *rest))[way]
     for gradient in results:
         assert gradient.isfinite().all()
     if way != "jvp":

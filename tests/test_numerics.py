@@ -1,7 +1,7 @@
 """The numerics table of the contract: erf and its slope, for every instruction set, against mpmath and float64.
 
-``derf._C.evaluate`` gives value and slope of each accuracy tier before any rounding to 16 bits; the same bounds are then
-tried on the operator as it runs by default and under each instruction set in a process of its own.
+``derf._C.evaluate`` gives value and slope of each accuracy tier before any rounding to 16 bits; the same bounds are
+then tried on the operator as it runs by default and under each instruction set in a process of its own.
 """
 
 import functools
@@ -46,20 +46,33 @@ def exact(dtype, thinning=1):
     u = samples_of(dtype, thinning)
     if dtype == torch.float64:
         return u, *reference.erf_exact(u), reference.slope_exact(u)[0]
-    return u, reference.erf64(u), 0.0, reference.slope64(u)
+    return u, reference.erf64(u), torch.zeros(1).expand(u.shape), reference.slope64(u)
 
 
-def assert_value(actual, u, truth, rest, dtype):
-    error = reference.ulp_error(actual, truth, dtype, rest)
-    worst = int(error.argmax())
-    assert error[worst] <= FORWARD_ULP[dtype], f"{error[worst]:.4f} ulp at u = {u[worst].item()!r}"
-    assert torch.equal(actual.isnan(), torch.zeros_like(actual, dtype=torch.bool))
+def pieces(*tensors):
+    """The tensors in pieces that stay in the cache, which is several times as fast."""
+    return zip(*(t.split(2**17) for t in tensors), strict=True)
 
 
-def assert_slope(actual, u, truth, bound):
-    excess = (actual.double() - truth).abs() / bound
-    worst = int(excess.nan_to_num(torch.inf).argmax())
-    assert excess[worst] <= 1, f"{excess[worst]:.4g} times the bound at u = {u[worst].item()!r}: {actual[worst].item()!r}"
+def assert_value(actual, u, truth, rest, dtype, allowed=None):
+    allowed = FORWARD_ULP[dtype] if allowed is None else allowed
+    for a, x, t, r in pieces(actual, u, truth, rest):
+        error = reference.ulp_error(a, t, dtype, r).nan_to_num(torch.inf)
+        worst = int(error.argmax())
+        assert error[worst] <= allowed, f"{error[worst]:.4f} ulp at u = {x[worst].item()!r}: {a[worst].item()!r}"
+
+
+def assert_slope(actual, u, truth, dtype, rounding=None):
+    """Within the slope's bound, and for a slope rounded to a type within half its spacing more."""
+    for a, x, t in pieces(actual, u, truth):
+        bound = slope_bound(t, dtype)
+        if rounding is not None:
+            bound = bound + reference.spacing(t, rounding) / 2
+        excess = ((a.double() - t).abs() / bound).nan_to_num(torch.inf)
+        worst = int(excess.argmax())
+        assert excess[worst] <= 1, (
+            f"{excess[worst]:.4g} times the bound at u = {x[worst].item()!r}: {a[worst].item()!r}"
+        )
 
 
 @needs_evaluate
@@ -76,11 +89,9 @@ def test_value(capability, dtype):
 @pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=dtype_name)
 def test_value_of_16_bit_tiers_between_16_bit_numbers(capability, dtype):
     # alpha x + shift falls anywhere: what is left of 0.51 ulp after the last rounding is 0.01 ulp.
-    u = torch.cat([float32_between(2.0**-40, 16.0, 97), float32_between(0.5, 4.5, 31)])
+    u = torch.cat([float32_between(2.0**-40, 16.0, 197), float32_between(0.5, 4.5, 61)])
     value, _ = evaluate(capability, dtype, u)
-    error = reference.ulp_error(value, reference.erf64(u), dtype)
-    worst = int(error.argmax())
-    assert error[worst] <= 0.01, f"{error[worst]:.4f} ulp at u = {u[worst].item()!r}"
+    assert_value(value, u, reference.erf64(u), torch.zeros(1).expand(u.shape), dtype, 0.01)
 
 
 @needs_evaluate
@@ -89,16 +100,16 @@ def test_value_of_16_bit_tiers_between_16_bit_numbers(capability, dtype):
 def test_slope(capability, dtype):
     u, _, _, truth = exact(dtype)
     _, slope = evaluate(capability, dtype, u)
-    assert_slope(slope, u, truth, slope_bound(truth, dtype))
+    assert_slope(slope, u, truth, dtype)
 
 
 @needs_evaluate
 @each_capability
 @pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=dtype_name)
 def test_slope_of_16_bit_tiers_between_16_bit_numbers(capability, dtype):
-    u = float32_between(2.0**-20, 32.0, 97)
+    u = float32_between(2.0**-20, 32.0, 397)
     _, slope = evaluate(capability, dtype, u)
-    assert_slope(slope, u, reference.slope64(u), slope_bound(reference.slope64(u), dtype))
+    assert_slope(slope, u, reference.slope64(u), dtype)
 
 
 @needs_evaluate
@@ -114,7 +125,7 @@ def test_value_and_slope_where_no_ulp_counts(capability, dtype):
             assert v[:4].signbit().tolist() == [False, True, False, True]
             assert s[2:4].tolist() == [0, 0]
             assert v[4:].isnan().all() and s[4:].isnan().all()
-            assert_slope(s[:2], u[:2], reference.slope64(u[:2]), slope_bound(reference.slope64(u[:2]), dtype))
+            assert_slope(s[:2], u[:2], reference.slope64(u[:2]), dtype)
 
 
 @needs_evaluate
@@ -168,8 +179,7 @@ def check_operator(results):
         assert_value(forward, u, erf, rest, dtype)
         assert torch.equal(forward.signbit(), u.signbit())
         # The gradient of input is the slope, rounded to the output type.
-        rounding = reference.spacing(slope, dtype) / 2 if dtype in SIXTEEN_BITS else 0.0
-        assert_slope(backward, u, slope, slope_bound(slope, dtype) + rounding)
+        assert_slope(backward, u, slope, dtype, dtype if dtype in SIXTEEN_BITS else None)
         gamma, beta = torch.tensor([1.7, -0.3], dtype=dtype)
         assert (special[:, 0] == gamma + beta).all() and (special[:, 1] == beta - gamma).all()
         assert special[:, 2].isnan().all() and (special[:, 3:] == beta).all()

@@ -11,7 +11,9 @@ def test_float64_erf_is_within_1e_15_of_mpmath():
     u = float32_samples()
     u = u[torch.randperm(len(u))[:5000]].double()
     exact, rest = reference.erf_exact(u)
-    error = reference.ulp_error(reference.erf64(u), exact, torch.float64, rest) * reference.spacing(exact, torch.float64)
+    error = reference.ulp_error(reference.erf64(u), exact, torch.float64, rest) * reference.spacing(
+        exact, torch.float64
+    )
     assert (error <= 1e-15 * exact.abs()).all()
 
 
@@ -19,7 +21,9 @@ def test_float64_slope_is_within_its_bound_of_mpmath():
     u = torch.cat([float64_samples(3000), torch.linspace(0, 8, 3000, dtype=torch.float64)])
     u = u[u.abs() <= 8]
     exact, rest = reference.slope_exact(u)
-    error = reference.ulp_error(reference.slope64(u), exact, torch.float64, rest) * reference.spacing(exact, torch.float64)
+    error = reference.ulp_error(reference.slope64(u), exact, torch.float64, rest) * reference.spacing(
+        exact, torch.float64
+    )
     assert (error <= (u * u * 2.0**-52 + 1e-15) * exact).all()
 
 

@@ -39,6 +39,8 @@ def test_the_root_module(shape, options, device):
     assert module.elementwise_affine == before.elementwise_affine
     assert same_value(module.weight, before.weight) and same_value(module.bias, before.bias)
     assert module.alpha.tolist() == [0.5] and module.shift.tolist() == [0.0]
+    assert module.alpha.shape == module.shift.shape == (1,)
+    assert module.alpha.requires_grad and module.shift.requires_grad
     input = torch.randn(4, *shape, device=device)
     assert_forward(module(input), input, module.alpha, module.shift, before.weight, before.bias)
 
@@ -50,7 +52,6 @@ def test_dtype_and_requires_grad_of_each_parameter_are_kept(dtype, device):
     model = derf.replace_norm(nn.Sequential(norm))
     assert same_value(model[0].weight, norm.weight) and same_value(model[0].bias, norm.bias)
     assert {p.dtype for p in model.parameters()} == {dtype} and {p.device.type for p in model.parameters()} == {device}
-    assert model[0].alpha.requires_grad and model[0].shift.requires_grad
     assert model(torch.randn(2, 5, device=device, dtype=dtype)).dtype == dtype
 
 
@@ -78,7 +79,9 @@ class Residual(nn.Module):
     def __init__(self):
         super().__init__()
         self.norm = made(5)
-        self.inner = nn.ModuleDict({"a": nn.Sequential(nn.Linear(5, 5), made(5)), "b": nn.ModuleList([made(5), nn.ReLU()])})
+        self.inner = nn.ModuleDict(
+            {"a": nn.Sequential(nn.Linear(5, 5), made(5)), "b": nn.ModuleList([made(5), nn.ReLU()])}
+        )
         self.others = nn.ModuleList([nn.BatchNorm1d(5), nn.GroupNorm(1, 5), nn.RMSNorm(5), nn.InstanceNorm1d(5)])
 
     def forward(self, x):

@@ -1,8 +1,8 @@
 """How far a result may be from float64 truth: the bounds of the contract, carried through the formula.
 
-The contract bounds erf and its slope at a given u. What an operator adds is rounding: of u = alpha x + shift, of the products
-and sums in the computing type (float32, or float64 for float64), and of the result in the output type. Each bound below is
-the first-order sum of these, in float64, element by element; ``SLACK`` pays for the second order.
+The contract bounds erf and its slope at a given u. What an operator adds is rounding: of u = alpha x + shift, of the
+products and sums in the computing type (float32, or float64 for float64), and of the result in the output type. Each
+bound below is the first-order sum of these, in float64, element by element; ``SLACK`` pays for the second order.
 """
 
 import torch
@@ -20,9 +20,19 @@ from reference import (
 SLACK = 1.02
 # erf in the forward, relative: 2 ulp (float64 truth itself errs by as much); for 16 bits 0.01 ulp beside the 0.5 ulp of
 # the last rounding.
-VALUE = {torch.float64: 2.0**-50, torch.float32: 2.0**-22, torch.float16: 0.01 * 2.0**-10, torch.bfloat16: 0.01 * 2.0**-7}
+VALUE = {
+    torch.float64: 2.0**-50,
+    torch.float32: 2.0**-22,
+    torch.float16: 0.01 * 2.0**-10,
+    torch.bfloat16: 0.01 * 2.0**-7,
+}
 # erf in the backward needs absolute accuracy only: 2 ulp at 1, and what a 16-bit slope may have.
-VALUE_IN_BACKWARD = {torch.float64: 2.0**-50, torch.float32: 2.0**-22, torch.float16: 2.0**-14, torch.bfloat16: 2.0**-14}
+VALUE_IN_BACKWARD = {
+    torch.float64: 2.0**-50,
+    torch.float32: 2.0**-22,
+    torch.float16: 2.0**-14,
+    torch.bfloat16: 2.0**-14,
+}
 # The slope: relative where it is at least 2^-20, the same error as an absolute one elsewhere.
 SLOPE = {torch.float64: 2.0**-46, torch.float32: 2.0**-19, torch.float16: 2.0**-14, torch.bfloat16: 2.0**-14}
 SLOPE_THRESHOLD = 2.0**-20
@@ -124,8 +134,8 @@ def assert_within(actual, truth, bound, what):
     excess = torch.where(error.isnan(), torch.inf, error / bound).reshape(-1)
     worst = int(excess.argmax())
     assert excess[worst] <= 1, (
-        f"{what}: {actual.reshape(-1)[worst].item()!r}, expected {truth.reshape(-1)[worst].item()!r} at element {worst}, "
-        f"{excess[worst].item():.3g} times the bound {bound.expand(truth.shape).reshape(-1)[worst].item():.3g}"
+        f"{what}: {actual.reshape(-1)[worst].item()!r}, expected {truth.reshape(-1)[worst].item()!r} "
+        f"at element {worst}, {excess[worst].item():.3g} times the bound {bound.expand(truth.shape).reshape(-1)[worst].item():.3g}"
     )
 
 

@@ -17,6 +17,14 @@ Tensor value(const Tensor& u) { return at::erf(u); }
 Tensor slope(const Tensor& u) { return at::exp(-(u * u)) * M_2_SQRTPI; }
 Tensor slope_of_slope(const Tensor& u, const Tensor& slope) { return u * slope * -2; }
 
+// Far beyond where any function of the family has a slope; infinities become finite, so that no derivative of any order
+// is 0 * Inf.
+Tensor finite(const Tensor& input) {
+  const double large = input.scalar_type() == at::kDouble ? 0x1p900 : 0x1p100;
+  return at::where(at::isinf(input), at::sign(input) * large, input);
+}
+Tensor limited(const Tensor& u) { return at::clamp(u, -1e6, 1e6); }
+
 // The arguments in the dtype of arithmetic, shaped so that they broadcast against input.
 struct Arguments {
   at::ScalarType dtype;
@@ -25,10 +33,10 @@ struct Arguments {
   Arguments(const Tensor& input, const Tensor& alpha_, const Tensor& shift_, const std::optional<Tensor>& weight_,
             int64_t channel_dim)
       : dtype(input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat),
-        x(input.to(dtype)),
+        x(finite(input.to(dtype))),
         alpha(alpha_.to(dtype).reshape({})),
         shift(shift_.to(dtype).reshape({})),
-        u(x * alpha + shift) {
+        u(limited(x * alpha + shift)) {
     if (is_given(weight_)) {
       weight = beside(*weight_, input, channel_dim);
     }
@@ -55,7 +63,7 @@ Tensor sum_to_one(const Tensor& t, const Tensor& like) {
   return t.sum().to(like.scalar_type()).reshape_symint(like.sym_sizes());
 }
 
-// 0 where the slope is 0: never 0 * Inf.
+// 0 where the slope is 0, be t infinite.
 Tensor where_alive(const Tensor& slope, const Tensor& t) { return at::where(slope == 0, at::zeros({}, t.options()), t); }
 
 void add(Tensor& sum, const Tensor& term) { sum = sum.defined() ? sum + term : term; }
@@ -88,7 +96,7 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
       grad_input = (h * a.alpha).to(input.scalar_type());
     }
     if (output_mask[1]) {
-      grad_alpha = sum_to_one(h * where_alive(f, a.x), alpha);
+      grad_alpha = sum_to_one(h * a.x, alpha);
     }
     if (output_mask[2]) {
       grad_shift = sum_to_one(h, shift);

@@ -64,13 +64,14 @@ inline __attribute__((always_inline)) void backward_step(const T* grad_output, c
   }
 }
 
-// The scalars' sums over one stretch of channels, weighted; in double between stretches.
+// sum + weight * term, a term of 0 adding nothing, be the weight infinite.
 template <class T>
-inline void add_weighted(const Lanes<T>& weight, const Lanes<T>& term, Lanes<T>& sum) {
-  sum = each([](Vec<ScalarOf<T>> s, auto a, auto b) { return at::vec::fmadd(a, b, s); }, sum, weight, term);
+inline Lanes<T> add_weighted(const Lanes<T>& sum, const Lanes<T>& weight, const Lanes<T>& term) {
+  using V = Vec<ScalarOf<T>>;
+  return each([](V s, V w, V t) { return s + zero_where(equal(t, V(0)), w * t); }, sum, weight, term);
 }
 
-// `rows` (at most 4) neighbouring rows of channels [begin, end), inner == 1: a channel's sums stay in registers over
+// `rows` (at most 4) neighbouring rows of channels [begin, end), shape.in_rows(): a channel's sums stay in registers over
 // the rows, and so many streams of memory run side by side. Adds to the channel's partial sums.
 template <class W, int rows, class T, class P>
 inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin, int64_t end,
@@ -94,8 +95,8 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
                        sums);
     }
     if constexpr (W::slope) {
-      add_weighted<T>(w, sums.input_slope, alpha_sum);
-      add_weighted<T>(w, sums.slope, shift_sum);
+      alpha_sum = add_weighted<T>(alpha_sum, w, sums.input_slope);
+      shift_sum = add_weighted<T>(shift_sum, w, sums.slope);
     }
     for (size_t k = 0; k < w.size(); ++k) {
       const int64_t at = c + int64_t(k) * V::size(), n = part(c + count, at, V::size());
@@ -118,7 +119,7 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   shift += sum<T>(shift_sum);
 }
 
-// `count` elements of one channel, inner > 1.
+// `count` elements of one channel.
 template <class W, class T, class P>
 inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t channel, int64_t count,
                              ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
@@ -143,8 +144,9 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
   if (bias_partial) {
     bias_partial[channel] += sum<T>(sums.grad);
   }
-  alpha += w * sum<T>(sums.input_slope);
-  shift += w * sum<T>(sums.slope);
+  const Lanes<T> all_w = broadcast<T>(w), none = broadcast<T>(0);
+  alpha += sum<T>(add_weighted<T>(none, all_w, sums.input_slope));
+  shift += sum<T>(add_weighted<T>(none, all_w, sums.slope));
 }
 
 template <class W, class T, class P>
@@ -167,7 +169,7 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
   };
   auto *weight_partial = partial(call.weight_partial), *bias_partial = partial(call.bias_partial);
   double alpha = 0, shift = 0;
-  if (shape.inner == 1) {
+  if (shape.in_rows()) {
     int64_t row = outer_begin;
     for (; row + 4 <= outer_end; row += 4) {
       backward_rows<W, 4, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);

@@ -9,6 +9,9 @@ namespace derf::cpu {
 // Memory seen as [outer, channels, inner], dense; weight and bias hold one value a channel.
 struct Shape {
   int64_t outer, channels, inner;
+
+  // Neighbours in memory belong to different channels: loops run over rows. Else over stretches of one channel.
+  bool in_rows() const { return inner == 1 && channels > 1; }
 };
 
 struct Forward {
@@ -16,7 +19,7 @@ struct Forward {
   Shape shape;
   const void* input;
   void* output;
-  const void *weight, *bias;  // null where absent, which they may be where inner > 1 only
+  const void *weight, *bias;  // null where absent, which they are not in rows
   double alpha, shift;
   bool bypass_cache;  // the output is larger than the cache: nothing is won by keeping it there
 };

@@ -42,9 +42,11 @@ double scalar(const at::Tensor& tensor) {
 const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
 void* mutable_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
 
+Shape shape_of(const Problem& p) { return {p.outer, p.channels, p.inner}; }
+
 // What the loops over rows ask of weight and bias: both or none, and no conversion where many rows will read them.
 void prepare_parameters(Problem& p) {
-  if (p.inner != 1) {
+  if (!shape_of(p).in_rows()) {
     return;
   }
   if (!p.weight.defined()) {
@@ -90,7 +92,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
   const Forward call{
       .dtype = input.scalar_type(),
       .param_dtype = param_dtype(p),
-      .shape = {p.outer, p.channels, p.inner},
+      .shape = shape_of(p),
       .input = p.input.const_data_ptr(),
       .output = output.mutable_data_ptr(),
       .weight = data(p.weight),
@@ -106,7 +108,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
 Tiles tiles_of(const Shape& shape) {
   const auto blocks = [](int64_t all, int64_t size) { return (all + size - 1) / size; };
   Shape size;
-  if (shape.inner == 1) {  // rows: few enough for float sums, channels: their sums stay in the nearest cache
+  if (shape.in_rows()) {  // rows: few enough for float sums, channels: their sums stay in the nearest cache
     size = {std::clamp<int64_t>(shape.outer / 128 * 4, 32, 128), std::min<int64_t>(shape.channels, 2048), 1};
   } else {
     const int64_t inner = std::min<int64_t>(shape.inner, 4096), outer = std::clamp<int64_t>(1024 / inner, 1, 128);
@@ -139,7 +141,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   const auto reduced_dtype = param_dtype(p);
   prepare_parameters(p);
   const at::Tensor g = p.matching(grad_output);
-  const Shape shape{p.outer, p.channels, p.inner};
+  const Shape shape = shape_of(p);
   const Tiles tiles = tiles_of(shape);
   const auto workspace = [&](const at::Tensor& grad, at::ScalarType dtype, int64_t count) {
     return grad.defined() ? at::empty({count}, grad.options().dtype(dtype)) : at::Tensor();

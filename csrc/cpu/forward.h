@@ -46,6 +46,7 @@ inline void forward_run(const T* input, T* output, const P* weight, const P* bia
 template <template <class> class F, class T, class P>
 void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
   const auto [outer, channels, inner] = call.shape;
+  const bool in_rows = call.shape.in_rows();
   const auto* input = static_cast<const T*>(call.input);
   auto* output = static_cast<T*>(call.output);
   const auto* weight = static_cast<const P*>(call.weight);
@@ -54,9 +55,9 @@ void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
     const int64_t c = begin / inner % channels;
     const P* w = weight ? weight + c : nullptr;
     const P* b = bias ? bias + c : nullptr;
-    const int64_t left = inner == 1 ? channels - c : inner - begin % inner;
+    const int64_t left = in_rows ? channels - c : inner - begin % inner;
     const int64_t n = std::min(left, end - begin);
-    if (inner == 1) {
+    if (in_rows) {
       forward_run<F<T>, true>(input + begin, output + begin, w, b, n, call);
     } else {
       forward_run<F<T>, false>(input + begin, output + begin, w, b, n, call);

@@ -102,6 +102,8 @@ template <class Scalar>
 using Mask = std::conditional_t<sizeof(Scalar) == 8, __mmask8, __mmask16>;
 inline __mmask16 greater(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 inline __mmask8 greater(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
+inline __mmask16 equal(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+inline __mmask8 equal(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
 inline Vec<float> zero_where(__mmask16 mask, Vec<float> x) { return _mm512_mask_mov_ps(x, mask, _mm512_setzero_ps()); }
 inline Vec<double> zero_where(__mmask8 mask, Vec<double> x) { return _mm512_mask_mov_pd(x, mask, _mm512_setzero_pd()); }
 #else
@@ -110,6 +112,10 @@ using Mask = Vec<Scalar>;
 template <class Scalar>
 inline Vec<Scalar> greater(Vec<Scalar> a, Vec<Scalar> b) {
   return a > b;
+}
+template <class Scalar>
+inline Vec<Scalar> equal(Vec<Scalar> a, Vec<Scalar> b) {
+  return a == b;
 }
 template <class Scalar>
 inline Vec<Scalar> zero_where(Vec<Scalar> mask, Vec<Scalar> x) {

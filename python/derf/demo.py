@@ -114,9 +114,8 @@ def load_data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     images, labels = load_digits(return_X_y=True)
     images = (images / 8 - 1).astype("float32").reshape(-1, 1, 8, 8)
-    return tuple(
-        map(torch.from_numpy, train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0))
-    )
+    split = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
+    return tuple(torch.from_numpy(part) for part in split)
 
 
 def make_batches(images: Tensor, labels: Tensor, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
