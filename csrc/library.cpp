@@ -1,10 +1,10 @@
 // The contract: every operator's schema. Kernels register themselves, by device, in the folders beside this file.
-#include "derf.h"
-
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/StringUtil.h>
 #include <torch/headeronly/version.h>
 #include <torch/library.h>
+
+#include "derf.h"
 
 TORCH_LIBRARY(derf, m) {
   m.def(
@@ -40,8 +40,12 @@ Gradients derf_backward(const at::Tensor& grad_output, const at::Tensor& input, 
 }  // namespace derf
 
 std::string derf::build_info() {
-  return "compiled for: torch " TORCH_VERSION " (" DERF_TAG ")\n"
-         "compiler: " DERF_COMPILER "\n"
-         "CPU kernels: " + c10::Join(", ", cpu_capabilities()) + "; in use: " + cpu_capability() + "\n"
+  return "compiled for: torch " TORCH_VERSION " (" DERF_TAG
+         ")\n"
+         "compiler: " DERF_COMPILER
+         "\n"
+         "CPU kernels: " +
+         c10::Join(", ", cpu_capabilities()) + "; in use: " + cpu_capability() +
+         "\n"
          "CUDA kernels: no (" DERF_CUDA_WHY ")";
 }

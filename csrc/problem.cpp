@@ -50,8 +50,8 @@ void check_channels(const at::Tensor& input, const at::Tensor& tensor, const cha
               ", but has shape ", sizes);
   const auto trailing = input.sym_sizes().slice(input.dim() - sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
-    TORCH_SYM_CHECK(sizes[i].sym_eq(trailing[i]), "derf: ", name, " must have the shape of trailing dimensions of input, ",
-                    trailing, ", but has shape ", sizes);
+    TORCH_SYM_CHECK(sizes[i].sym_eq(trailing[i]), "derf: ", name,
+                    " must have the shape of trailing dimensions of input, ", trailing, ", but has shape ", sizes);
   }
 }
 
@@ -63,9 +63,10 @@ void check(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& s
   TORCH_CHECK(input.layout() == at::kStrided, "derf: input must be a strided tensor, but has layout ", input.layout());
   TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || is_16_bit(dtype),
               "derf: input must have dtype Double, Float, Half or BFloat16, but has ", dtype);
-  TORCH_CHECK_INDEX(-std::max<int64_t>(input.dim(), 1) <= channel_dim && channel_dim < std::max<int64_t>(input.dim(), 1),
-                    "derf: channel_dim must be a dimension of input, in [", -std::max<int64_t>(input.dim(), 1), ", ",
-                    std::max<int64_t>(input.dim(), 1) - 1, "], but is ", channel_dim);
+  TORCH_CHECK_INDEX(
+      -std::max<int64_t>(input.dim(), 1) <= channel_dim && channel_dim < std::max<int64_t>(input.dim(), 1),
+      "derf: channel_dim must be a dimension of input, in [", -std::max<int64_t>(input.dim(), 1), ", ",
+      std::max<int64_t>(input.dim(), 1) - 1, "], but is ", channel_dim);
   const int64_t dim = at::maybe_wrap_dim(channel_dim, input.dim());
   check_parameter(input, alpha, "alpha");
   check_parameter(input, shift, "shift");
@@ -96,8 +97,9 @@ void check_grad_output(const at::Tensor& grad_output, const at::Tensor& input) {
   TORCH_CHECK(grad_output.dim() == input.dim(), "derf: grad_output must have the shape of input, ", input.sym_sizes(),
               ", but has shape ", grad_output.sym_sizes());
   for (int64_t i = 0; i < input.dim(); ++i) {
-    TORCH_SYM_CHECK(grad_output.sym_size(i).sym_eq(input.sym_size(i)), "derf: grad_output must have the shape of input, ",
-                    input.sym_sizes(), ", but has shape ", grad_output.sym_sizes());
+    TORCH_SYM_CHECK(grad_output.sym_size(i).sym_eq(input.sym_size(i)),
+                    "derf: grad_output must have the shape of input, ", input.sym_sizes(), ", but has shape ",
+                    grad_output.sym_sizes());
   }
 }
 

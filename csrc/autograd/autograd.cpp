@@ -80,8 +80,7 @@ struct DerfBackwardBackward : torch::autograd::Function<DerfBackwardBackward> {
     std::copy(wanted.begin(), wanted.end(), mask.begin());
     ctx->saved_data["wanted"] = c10::List<bool>(mask);
     ctx->save_for_backward({grad_output, input, alpha, shift, or_undefined(weight)});
-    const auto [g0, g1, g2, g3, g4] =
-        derf_backward(grad_output, input, alpha, shift, weight, bias, channel_dim, mask);
+    const auto [g0, g1, g2, g3, g4] = derf_backward(grad_output, input, alpha, shift, weight, bias, channel_dim, mask);
     variable_list given;
     for (const Tensor& grad : {g0, g1, g2, g3, g4}) {
       if (grad.defined()) {
@@ -101,9 +100,8 @@ struct DerfBackwardBackward : torch::autograd::Function<DerfBackwardBackward> {
         grads[i] = grad_grads[next++];
       }
     }
-    const auto [grad_output, input, alpha, shift, weight] =
-        formulas::double_backward(grads, saved[0], saved[1], saved[2], saved[3], or_absent(saved[4]),
-                                  ctx->saved_data["channel_dim"].toInt());
+    const auto [grad_output, input, alpha, shift, weight] = formulas::double_backward(
+        grads, saved[0], saved[1], saved[2], saved[3], or_absent(saved[4]), ctx->saved_data["channel_dim"].toInt());
     return {grad_output, input, alpha, shift, weight, Tensor(), Tensor(), Tensor()};
   }
 };

@@ -64,7 +64,9 @@ Tensor sum_to_one(const Tensor& t, const Tensor& like) {
 }
 
 // 0 where the slope is 0, be t infinite.
-Tensor where_alive(const Tensor& slope, const Tensor& t) { return at::where(slope == 0, at::zeros({}, t.options()), t); }
+Tensor where_alive(const Tensor& slope, const Tensor& t) {
+  return at::where(slope == 0, at::zeros({}, t.options()), t);
+}
 
 void add(Tensor& sum, const Tensor& term) { sum = sum.defined() ? sum + term : term; }
 

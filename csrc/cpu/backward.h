@@ -71,8 +71,8 @@ inline Lanes<T> add_weighted(const Lanes<T>& sum, const Lanes<T>& weight, const 
   return each([](V s, V w, V t) { return s + zero_where(equal(t, V(0)), w * t); }, sum, weight, term);
 }
 
-// `rows` (at most 4) neighbouring rows of channels [begin, end), shape.in_rows(): a channel's sums stay in registers over
-// the rows, and so many streams of memory run side by side. Adds to the channel's partial sums.
+// `rows` (at most 4) neighbouring rows of channels [begin, end), shape.in_rows(): a channel's sums stay in registers
+// over the rows, and so many streams of memory run side by side. Adds to the channel's partial sums.
 template <class W, int rows, class T, class P>
 inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin, int64_t end,
                           ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
@@ -91,8 +91,8 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const int64_t at = r * channels + c;
-      backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, slope_factor, count, shared,
-                       sums);
+      backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, slope_factor, count,
+                       shared, sums);
     }
     if constexpr (W::slope) {
       alpha_sum = add_weighted<T>(alpha_sum, w, sums.input_slope);
@@ -133,10 +133,12 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
   Sums<T> sums;
   int64_t i = 0;
   for (; i + lanes<T> <= count; i += lanes<T>) {
-    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, lanes<T>, shared, sums);
+    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, lanes<T>, shared,
+                     sums);
   }
   if (i < count) {
-    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, count - i, shared, sums);
+    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, count - i, shared,
+                     sums);
   }
   if (weight_partial) {
     weight_partial[channel] += sum<T>(sums.value);

@@ -41,9 +41,9 @@ struct Backward {
   Tiles tiles;
   const void *grad_output, *input, *weight;  // weight null as above
   double alpha, shift;
-  void* grad_input;                                // null: not wanted; likewise below
-  double *alpha_partial, *shift_partial;           // [tiles.total()]
-  void *weight_partial, *bias_partial;             // [tiles.rows(), channels], float, or double with double input
+  void* grad_input;                       // null: not wanted; likewise below
+  double *alpha_partial, *shift_partial;  // [tiles.total()]
+  void *weight_partial, *bias_partial;    // [tiles.rows(), channels], float, or double with double input
   bool bypass_cache;
 };
 

@@ -60,8 +60,7 @@ void derf::evaluate(const std::string& function, const std::string& capability, 
   const auto& all = cpu::runnable_kernels();
   const auto kernels = std::find_if(all.begin(), all.end(), [&](const auto* k) { return capability == k->name; });
   TORCH_CHECK_VALUE(kernels != all.end(), "derf: capability must be one of ", c10::Join(", ", cpu_capabilities()),
-                    ", but is \"",
-                    capability, "\"");
+                    ", but is \"", capability, "\"");
   const auto type = dtype == "float64"    ? c10::ScalarType::Double
                     : dtype == "float32"  ? c10::ScalarType::Float
                     : dtype == "float16"  ? c10::ScalarType::Half
@@ -69,6 +68,6 @@ void derf::evaluate(const std::string& function, const std::string& capability, 
                                           : c10::ScalarType::Undefined;
   TORCH_CHECK_VALUE(type != c10::ScalarType::Undefined,
                     "derf: dtype must be float64, float32, float16 or bfloat16, but is \"", dtype, "\"");
-  (*kernels)->evaluate({type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
-                        reinterpret_cast<void*>(slope), count});
+  (*kernels)->evaluate(
+      {type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value), reinterpret_cast<void*>(slope), count});
 }

@@ -58,8 +58,8 @@ void prepare_parameters(Problem& p) {
   for (at::Tensor* parameter : {&p.weight, &p.bias}) {
     if (p.outer >= 16 && parameter->element_size() == 2) {
       const at::Tensor wide = at::empty(parameter->sizes(), parameter->options().dtype(at::kFloat));
-      chosen_kernels().widen({parameter->scalar_type(), parameter->const_data_ptr(), wide.mutable_data_ptr<float>(),
-                              parameter->numel()});
+      chosen_kernels().widen(
+          {parameter->scalar_type(), parameter->const_data_ptr(), wide.mutable_data_ptr<float>(), parameter->numel()});
       *parameter = wide;
     }
   }
@@ -173,8 +173,8 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
                    [&](int64_t begin, int64_t end) { chosen_kernels().backward(call, begin, end); });
   const auto finish = [&](const at::Tensor& partial, const at::Tensor& grad) {
     if (grad.defined()) {
-      const Reduce reduce{call.dtype, reduced_dtype, tiles.rows(), p.channels, partial.const_data_ptr(),
-                          grad.mutable_data_ptr()};
+      const Reduce reduce{
+          call.dtype, reduced_dtype, tiles.rows(), p.channels, partial.const_data_ptr(), grad.mutable_data_ptr()};
       at::parallel_for(0, p.channels, std::max<int64_t>(256, 32768 / tiles.rows()),
                        [&](int64_t begin, int64_t end) { chosen_kernels().reduce(reduce, begin, end); });
     }

@@ -8,7 +8,8 @@ namespace derf::CPU_CAPABILITY {
 // Elements [0, n) that share one channel, or (per_element) have one each; weight and bias point at the first of them,
 // and may be null where they are shared.
 template <class F, bool per_element, class T, class P>
-inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n, const cpu::Forward& call) {
+inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n,
+                        const cpu::Forward& call) {
   using V = Vec<ScalarOf<T>>;
   const V alpha(call.alpha), shift(call.shift);
   const bool bypass_cache = call.bypass_cache;

@@ -31,25 +31,23 @@ void with_types(c10::ScalarType dtype, c10::ScalarType param_dtype, const Body& 
 }
 
 void forward_any(const cpu::Forward& call, int64_t begin, int64_t end) {
-  with_types(call.dtype, call.param_dtype,
-             [&]<class T, class P>(T, P) { forward<Erf, T, P>(call, begin, end); });
+  with_types(call.dtype, call.param_dtype, [&]<class T, class P>(T, P) { forward<Erf, T, P>(call, begin, end); });
 }
 
 void backward_any(const cpu::Backward& call, int64_t begin, int64_t end) {
-  with_types(call.dtype, call.param_dtype,
-             [&]<class T, class P>(T, P) { backward<Erf, T, P>(call, begin, end); });
+  with_types(call.dtype, call.param_dtype, [&]<class T, class P>(T, P) { backward<Erf, T, P>(call, begin, end); });
 }
 
 void reduce_any(const cpu::Reduce& call, int64_t begin, int64_t end) {
-  with_types(call.dtype, call.param_dtype,
-             [&]<class T, class P>(T, P) { reduce<ScalarOf<T>, P>(call, begin, end); });
+  with_types(call.dtype, call.param_dtype, [&]<class T, class P>(T, P) { reduce<ScalarOf<T>, P>(call, begin, end); });
 }
 
 void widen_any(const cpu::Widen& call) {
   with_types(call.dtype, call.dtype, [&]<class T, class P>(T, P) {
     for (int64_t i = 0; i < call.count; i += lanes<T>) {
       const int64_t n = part(call.count, i, lanes<T>);
-      store<ScalarOf<T>>(reinterpret_cast<ScalarOf<T>*>(call.to) + i, load<T>(static_cast<const T*>(call.from) + i, n), n, false);
+      store<ScalarOf<T>>(reinterpret_cast<ScalarOf<T>*>(call.to) + i, load<T>(static_cast<const T*>(call.from) + i, n),
+                         n, false);
     }
   });
 }
@@ -71,6 +69,9 @@ void evaluate_any(const cpu::Evaluate& call) {
 }  // namespace
 }  // namespace derf::CPU_CAPABILITY
 
-const derf::cpu::Kernels derf::cpu::CPU_CAPABILITY::kernels = {
-    DERF_CAPABILITY, &derf::CPU_CAPABILITY::forward_any, &derf::CPU_CAPABILITY::backward_any,
-    &derf::CPU_CAPABILITY::reduce_any, &derf::CPU_CAPABILITY::widen_any, &derf::CPU_CAPABILITY::evaluate_any};
+const derf::cpu::Kernels derf::cpu::CPU_CAPABILITY::kernels = {DERF_CAPABILITY,
+                                                               &derf::CPU_CAPABILITY::forward_any,
+                                                               &derf::CPU_CAPABILITY::backward_any,
+                                                               &derf::CPU_CAPABILITY::reduce_any,
+                                                               &derf::CPU_CAPABILITY::widen_any,
+                                                               &derf::CPU_CAPABILITY::evaluate_any};

@@ -3,11 +3,11 @@
 //   Scalar       value                 slope 2/sqrt(pi) exp(-u^2)
 //   double       2 ulp                 relative 2^-46 where it is >= 2^-20
 //   float        2 ulp                 relative 2^-19 where it is >= 2^-20, absolute 2^-39 elsewhere
-//   16 bits      relative 2^-18        relative 2^-14 where it is >= 2^-20, absolute 2^-34 elsewhere
+//   16 bits      relative 2^-17.8      relative 2^-14 where it is >= 2^-20, absolute 2^-34 elsewhere
 //
 // for every finite u, denormals included, on every instruction set; erf(±0) = ±0, erf(±Inf) = ±1 exactly, NaN gives
-// NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to this.
-// (The maxima of what was measured stand in CONTRIBUTING.md.)
+// NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to this, and
+// README.md has what was measured.
 #pragma once
 #include "erf_coefficients.h"
 #include "vector.h"

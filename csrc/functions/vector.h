@@ -74,8 +74,7 @@ inline Vec<Scalar> scale_by_power_of_two(Vec<Scalar> x, Vec<Scalar> rounded) {
 template <class Scalar>
 inline Vec<Scalar> magnitude_up_to(Vec<Scalar> x, Scalar limit) {
   using Int = IntOf<Scalar>;
-  return at::vec::cast<Scalar>(
-      at::vec::minimum(at::vec::cast<Int>(x.abs()), at::vec::cast<Int>(Vec<Scalar>(limit))));
+  return at::vec::cast<Scalar>(at::vec::minimum(at::vec::cast<Int>(x.abs()), at::vec::cast<Int>(Vec<Scalar>(limit))));
 }
 
 // x limited to [-limit, limit]; NaN where x is NaN.
@@ -96,7 +95,8 @@ inline Vec<Scalar> limited(Vec<Scalar> x, Scalar limit) {
 #endif
 }
 
-// A lane each of true or false, and what is done with it: AVX-512 has registers for that, others use all bits of a lane.
+// A lane each of true or false, and what is done with it: AVX-512 has registers for that, others use all bits of a
+// lane.
 #if defined(CPU_CAPABILITY_AVX512)
 template <class Scalar>
 using Mask = std::conditional_t<sizeof(Scalar) == 8, __mmask8, __mmask16>;
