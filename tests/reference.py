@@ -128,7 +128,7 @@ def parameter_gradients64(grad_output, input, alpha, shift, weight):
         torch.zeros_like(w),
         torch.zeros_like(w),
     ]
-    rows = max(1, 2**18 // input.shape[1])
+    rows = max(1, 2**20 // input.shape[1])
     for g, x in zip(grad_output.split(rows), input.split(rows), strict=True):
         g, x = double(g, x)
         u = a * x + s

@@ -51,7 +51,7 @@ def exact(dtype, thinning=1):
 
 def pieces(*tensors):
     """The tensors in pieces that stay in the cache, which is several times as fast."""
-    return zip(*(t.split(2**17) for t in tensors), strict=True)
+    return zip(*(t.split(2**19) for t in tensors), strict=True)
 
 
 def assert_value(actual, u, truth, rest, dtype, allowed=None):

@@ -1,11 +1,12 @@
 """Gradients of alpha, shift, weight and bias: their error is no larger than eager PyTorch's in the same dtype.
 
 Both errors are random, so their root mean squares over seeds (and channels) are compared. The logarithm of the ratio of
-two root mean squares of n independent errors each has a standard deviation of about 1/sqrt(n); equally good code exceeds
-three of them once in 700 times. The seeds are fixed, so a result that is inside stays inside.
+two root mean squares of n independent errors each has a standard deviation of about 1/sqrt(n); equally good code is
+beyond three of them once in 700 times. The seeds are fixed, so a result that is inside stays inside.
 
-Two kinds of grad_output: "random" has terms of both signs, so the rounding of each term decides; "aligned" is the output
-itself, as of the loss sum(y^2)/64, so terms pile up, and the way of summing and systematic errors of the slope decide.
+Two kinds of grad_output: "random" has terms of both signs, so the rounding of each term decides; "aligned" is the
+output itself, as of the loss sum(y^2)/64, so terms pile up, and the way of summing and systematic errors of the slope
+decide.
 """
 
 import math
@@ -79,9 +80,8 @@ def compare(draws):
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=dtype_name)
-@pytest.mark.parametrize("shape", [(64, 768), (499, 211)], ids=str)
-def test_a_small_batch(shape, dtype, kind):
-    compare(draw(shape, dtype, kind, seed) for seed in range(60))
+def test_a_small_batch(dtype, kind):
+    compare(draw((64, 768), dtype, kind, seed) for seed in range(60))
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
@@ -92,7 +92,7 @@ def test_a_million_elements(dtype, kind):
 
 @pytest.mark.skipif(numpy.finfo(numpy.longdouble).nmant < 60, reason="no floating-point type wider than float64")
 @pytest.mark.parametrize("kind", ["random", "aligned"])
-@pytest.mark.parametrize("shape", [(64, 768), (499, 211), (1999, 501)], ids=str)
+@pytest.mark.parametrize("shape", [(64, 768), (499, 211), (1499, 301)], ids=str)
 def test_float64(shape, kind):
     compare(draw(shape, torch.float64, kind, seed) for seed in range(15))
 

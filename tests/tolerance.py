@@ -133,9 +133,9 @@ def assert_within(actual, truth, bound, what):
     error = (actual.double() - truth).abs()
     excess = torch.where(error.isnan(), torch.inf, error / bound).reshape(-1)
     worst = int(excess.argmax())
+    found, expected, allowed = (t.expand(truth.shape).reshape(-1)[worst].item() for t in (actual, truth, bound))
     assert excess[worst] <= 1, (
-        f"{what}: {actual.reshape(-1)[worst].item()!r}, expected {truth.reshape(-1)[worst].item()!r} "
-        f"at element {worst}, {excess[worst].item():.3g} times the bound {bound.expand(truth.shape).reshape(-1)[worst].item():.3g}"
+        f"{what}: {found!r}, expected {expected!r} at element {worst}, {excess[worst]:.3g} of the bound {allowed:.3g}"
     )
 
 

@@ -71,12 +71,17 @@ struct Erf {
   template <size_t n>
   static inline __attribute__((always_inline)) SlopeOrDead<n> slope(const Pack<Scalar, n>& u) {
     using at::vec::fmadd;
-    constexpr Scalar log2_e = 1.442695040888963407, ln_2 = 0.693147180559945309;
+    // ln 2 in two parts: k times the first is exact. Only float64 shows the second.
+    constexpr Scalar log2_e = 1.442695040888963407, ln_2 = is_double ? 0x1.62e42feep-1 : 0.693147180559945309;
+    [[maybe_unused]] constexpr Scalar ln_2_rest = 0x1.a39ef35793c76p-33;
     constexpr Scalar largest = is_double ? 707 : 86.5;  // up to there 2^k is a normal number
     const V magic(round_magic<Scalar>);
     const auto v = each([](V x) { return x * x; }, u);
     const auto k = each([&](V x) { return fmadd(x, V(-log2_e), magic); }, v);
-    const auto r = each([&](V x, V y) { return fmadd(x - magic, V(ln_2), y); }, k, v);
+    auto r = each([&](V x, V y) { return fmadd(x - magic, V(ln_2), y); }, k, v);
+    if constexpr (is_double) {
+      r = each([&](V x, V y) { return fmadd(x - magic, V(ln_2_rest), y); }, k, r);
+    }
     auto p = each([](V) { return V(Slope::polynomial[Slope::degree]); }, r);
 #pragma GCC unroll 16
     for (int d = Slope::degree - 1; d >= 0; --d) {

@@ -67,6 +67,7 @@ def replace_norm(model: Model, *, alpha_init: float = 0.5, shift_init: float = 0
         for name, child in parent._modules.items():
             if child in replacements:
                 parent._modules[name] = replacements[child]
+    for parent in modules.values():
         _leave_fast_path(parent)
     return replacements.get(model, model)
 
