@@ -1,12 +1,13 @@
 // All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
 //   h = g f'(u);  grad_input = alpha weight h;  grad_alpha = sum weight h x;  grad_shift = sum weight h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all but the channel.
-// Sums run in float over at most a few hundred terms, then in double: as exact as the terms, and the same on any
-// number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
+// Sums run in float over at most a few hundred terms, then in exact double sums: as exact as the terms, and the same on
+// any number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
 #include <memory>
 
 #include "call.h"
+#include "exact_sum.h"
 #include "lanes.h"
 
 namespace derf::CPU_CAPABILITY {
@@ -75,7 +76,8 @@ inline Lanes<T> add_weighted(const Lanes<T>& sum, const Lanes<T>& weight, const 
 // over the rows, and so many streams of memory run side by side. Adds to the channel's partial sums.
 template <class W, int rows, class T, class P>
 inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin, int64_t end,
-                          ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
+                          ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, cpu::ExactSum& alpha,
+                          cpu::ExactSum& shift) {
   const Shared<T> shared(call);
   const int64_t channels = call.shape.channels;
   const auto* grad_output = static_cast<const T*>(call.grad_output) + row * channels;
@@ -115,14 +117,15 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   if (c < end) {
     column(c, end - c);
   }
-  alpha += sum<T>(alpha_sum);
-  shift += sum<T>(shift_sum);
+  alpha.add(sum<T>(alpha_sum));
+  shift.add(sum<T>(shift_sum));
 }
 
 // `count` elements of one channel.
 template <class W, class T, class P>
 inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t channel, int64_t count,
-                             ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, double& alpha, double& shift) {
+                             ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, cpu::ExactSum& alpha,
+                             cpu::ExactSum& shift) {
   const Shared<T> shared(call);
   const auto* weight = static_cast<const P*>(call.weight);
   const ScalarOf<T> w = weight ? ScalarOf<T>(weight[channel]) : 1;
@@ -147,8 +150,8 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
     bias_partial[channel] += sum<T>(sums.grad);
   }
   const Lanes<T> all_w = broadcast<T>(w), none = broadcast<T>(0);
-  alpha += sum<T>(add_weighted<T>(none, all_w, sums.input_slope));
-  shift += sum<T>(add_weighted<T>(none, all_w, sums.slope));
+  alpha.add(sum<T>(add_weighted<T>(none, all_w, sums.input_slope)));
+  shift.add(sum<T>(add_weighted<T>(none, all_w, sums.slope)));
 }
 
 template <class W, class T, class P>
@@ -170,7 +173,7 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
     return row;
   };
   auto *weight_partial = partial(call.weight_partial), *bias_partial = partial(call.bias_partial);
-  double alpha = 0, shift = 0;
+  cpu::ExactSum alpha, shift;
   if (shape.in_rows()) {
     int64_t row = outer_begin;
     for (; row + 4 <= outer_end; row += 4) {
@@ -188,10 +191,10 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
     }
   }
   if (call.alpha_partial) {
-    call.alpha_partial[tile] = alpha;
+    call.alpha_partial[tile] = alpha.total();
   }
   if (call.shift_partial) {
-    call.shift_partial[tile] = shift;
+    call.shift_partial[tile] = shift.total();
   }
 }
 
@@ -222,15 +225,15 @@ void reduce(const cpu::Reduce& call, int64_t begin, int64_t end) {
   auto* result = static_cast<P*>(call.result);
   for (int64_t first = begin; first < end; first += width) {
     const int64_t n = std::min(width, end - first);
-    double total[width] = {};
+    cpu::ExactSum total[width];
     for (int64_t row = 0; row < call.rows; ++row) {
       const Scalar* from = partial + row * call.channels + first;
       for (int64_t c = 0; c < n; ++c) {
-        total[c] += from[c];
+        total[c].add(from[c]);
       }
     }
     for (int64_t c = 0; c < n; ++c) {
-      result[first + c] = static_cast<P>(total[c]);
+      result[first + c] = static_cast<P>(total[c].total());
     }
   }
 }

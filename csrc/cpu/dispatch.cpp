@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "../derf.h"
 #include "../problem.h"
 #include "capability.h"
+#include "exact_sum.h"
 
 namespace derf::cpu {
 namespace {
@@ -183,7 +183,9 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   finish(bias_partial, grad_bias);
   const auto total = [&](const double* partial, const at::Tensor& grad) {
     if (grad.defined()) {
-      grad.fill_(std::accumulate(partial, partial + tiles.total(), 0.0));
+      ExactSum sum;
+      std::for_each(partial, partial + tiles.total(), [&](double each) { sum.add(each); });
+      grad.fill_(sum.total());
     }
   };
   total(call.alpha_partial, grad_alpha);

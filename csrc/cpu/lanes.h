@@ -144,18 +144,19 @@ inline Lanes<T> keep_first(const Lanes<T>& values, int64_t n) {
   return out;
 }
 
+// The sum of all lanes, in eight sums side by side: one alone would be a long chain of dependent additions.
 template <class T>
 inline double sum(const Lanes<T>& values) {
   using V = Vec<ScalarOf<T>>;
-  double total = 0;
-  for (const V& v : values) {
-    ScalarOf<T> x[V::size()];
-    v.store(x);
-    for (const ScalarOf<T> each : x) {
-      total += each;
-    }
+  ScalarOf<T> x[lanes<T>];
+  for (size_t k = 0; k < values.size(); ++k) {
+    values[k].store(x + k * V::size());
   }
-  return total;
+  double part[8] = {};
+  for (int64_t i = 0; i < lanes<T>; ++i) {
+    part[i % 8] += x[i];
+  }
+  return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
 }  // namespace derf::CPU_CAPABILITY
