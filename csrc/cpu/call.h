@@ -59,7 +59,7 @@ struct Reduce {
 struct Widen {
   c10::ScalarType dtype;
   const void* from;
-  float* to;
+  void* to;
   int64_t count;
 };
 

@@ -59,7 +59,7 @@ void prepare_parameters(Problem& p) {
     if (p.outer >= 16 && parameter->element_size() == 2) {
       const at::Tensor wide = at::empty(parameter->sizes(), parameter->options().dtype(at::kFloat));
       chosen_kernels().widen(
-          {parameter->scalar_type(), parameter->const_data_ptr(), wide.mutable_data_ptr<float>(), parameter->numel()});
+          {parameter->scalar_type(), parameter->const_data_ptr(), wide.mutable_data_ptr(), parameter->numel()});
       *parameter = wide;
     }
   }

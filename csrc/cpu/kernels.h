@@ -44,10 +44,13 @@ void reduce_any(const cpu::Reduce& call, int64_t begin, int64_t end) {
 
 void widen_any(const cpu::Widen& call) {
   with_types(call.dtype, call.dtype, [&]<class T, class P>(T, P) {
+    constexpr int64_t width = Vec<ScalarOf<T>>::size();
     for (int64_t i = 0; i < call.count; i += lanes<T>) {
-      const int64_t n = part(call.count, i, lanes<T>);
-      store<ScalarOf<T>>(reinterpret_cast<ScalarOf<T>*>(call.to) + i, load<T>(static_cast<const T*>(call.from) + i, n),
-                         n, false);
+      const Lanes<T> x = load<T>(static_cast<const T*>(call.from) + i, part(call.count, i, lanes<T>));
+      for (size_t k = 0; k < x.size(); ++k) {
+        const int64_t at = i + int64_t(k) * width;
+        x[k].store(static_cast<ScalarOf<T>*>(call.to) + at, part(call.count, at, width));
+      }
     }
   });
 }

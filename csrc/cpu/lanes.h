@@ -5,20 +5,24 @@
 
 #include "../functions/vector.h"
 
-#ifndef DERF_VECTORS
-#define DERF_VECTORS 2
-#endif
-
 namespace derf::CPU_CAPABILITY {
 
 template <class T>
 using ScalarOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// What a loop takes at a time: a few vectors' worth of elements.
+// What a loop takes at a time: two vectors, whose chains of steps overlap. Without vector instructions nothing would,
+// and one is compiled in half the time; but a vector of a 16-bit type widens to two.
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
 template <class T>
-using Lanes = Pack<ScalarOf<T>, DERF_VECTORS>;
+constexpr size_t vectors = 2;
+#else
 template <class T>
-constexpr int64_t lanes = DERF_VECTORS * Vec<ScalarOf<T>>::size();
+constexpr size_t vectors = sizeof(T) == 2 ? 2 : 1;
+#endif
+template <class T>
+using Lanes = Pack<ScalarOf<T>, vectors<T>>;
+template <class T>
+constexpr int64_t lanes = vectors<T> * Vec<ScalarOf<T>>::size();
 
 template <class T>
 inline Lanes<T> broadcast(ScalarOf<T> x) {
