@@ -90,9 +90,14 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
     const Lanes<T> w = load<T>(weight + c, count);
     const auto slope_factor = each([&](V each_w) { return each_w * shared.alpha; }, w);
     Sums<T> sums;
-#pragma GCC unroll 4
+#pragma GCC unroll 1  // side by side, the rows would not find registers enough
     for (int r = 0; r < rows; ++r) {
       const int64_t at = r * channels + c;
+      // The next rows: so many streams side by side are more than the hardware foresees.
+      for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
+        __builtin_prefetch(grad_output + at + rows * channels + line);
+        __builtin_prefetch(input + at + rows * channels + line);
+      }
       backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, slope_factor, count,
                        shared, sums);
     }
