@@ -120,8 +120,9 @@ def find_torch():
                     "Upgrade torch in that environment first."
                 )
             # Behind our own: setuptools, cmake and ninja stay the build's. The last is for an editable torch.
-            path = [*found["path"], str(Path(found["where"]).parent)]
-            sys.path += [entry for entry in path if entry not in sys.path]
+            for entry in (*found["path"], str(Path(found["where"]).parent)):
+                if entry not in sys.path:
+                    sys.path.append(entry)
             say(f"compiling against torch {found['version']} in {found['where']}")
             return []
     say(f"no torch where derf will be installed; asking for {TORCH}")
