@@ -3,9 +3,9 @@
     python csrc/functions/coefficients.py > csrc/functions/erf_coefficients.h
 
 value: erf(u) = m + m * P(|u|), m = u limited to [-kink, kink]. P is a polynomial on each of N pieces of one width, in
-the distance from the piece's centre: below the kink P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3,
-so the rounding of P hardly shows in the sum, near 0 (relative error) as in the tails. Past the last piece erf rounds
-to 1.
+the distance from the piece's centre: below the kink P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below
+0.3, so the rounding of P hardly shows in the sum, near 0 (relative error) as in the tails. Past the last piece erf
+rounds to 1.
 slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln 2 with whole n: a polynomial in r on [-ln 2 / 2, ln 2 / 2], times 2^n.
 
 Each polynomial interpolates at Chebyshev nodes: within a factor two of the best possible one.

@@ -49,7 +49,7 @@ def _checked_start(value: float, name: str) -> float:
 
 
 class Derf(nn.Module):
-    r"""The layer :math:`y = \gamma \cdot \mathrm{erf}(\alpha x + s) + \beta`, which takes a normalization layer's place.
+    r"""The layer :math:`y = \gamma \cdot \mathrm{erf}(\alpha x + s) + \beta`, in the place of a normalization layer.
 
     Args:
         normalized_shape: the number of channels, or the sizes of the last dimensions of the input, as in

@@ -28,7 +28,8 @@ def replace_norm(model: Model, *, alpha_init: float = 0.5, shift_init: float = 0
     The layers are exchanged in place, wherever they are: nested, in containers, under several names (a shared layer
     stays shared). Where the model itself is a LayerNorm, the Derf is returned. A new layer takes over the old one's
     shape, its weight and bias (values, dtype, device, requires_grad; what was absent stays absent) and its train or
-    eval mode; alpha and shift start anew, frozen where the weight is. Other layers, subclasses of LayerNorm included, stay as they are.
+    eval mode; alpha and shift start anew, frozen where the weight is. Other layers, subclasses of LayerNorm included,
+    stay as they are.
 
     Training from the start, or further training, is needed: a Derf does not compute what the LayerNorm did. Build
     the optimizer after the exchange, for alpha and shift are new parameters.
