@@ -1,5 +1,6 @@
 # For setup.py: the library and derf._C side by side in the package, torch beside the package.
-set_target_properties(derf PROPERTIES INSTALL_RPATH "$ORIGIN/../torch/lib")
+set_target_properties(derf PROPERTIES
+  INSTALL_RPATH "$ORIGIN/../torch/lib;$ORIGIN/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib")
 install(TARGETS derf LIBRARY DESTINATION .)
 
 find_package(Python COMPONENTS Interpreter Development.Module)

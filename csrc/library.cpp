@@ -47,5 +47,5 @@ std::string derf::build_info() {
          "CPU kernels: " +
          c10::Join(", ", cpu_capabilities()) + "; in use: " + cpu_capability() +
          "\n"
-         "CUDA kernels: no (" DERF_CUDA_WHY ")";
+         "CUDA kernels: " DERF_CUDA_INFO;
 }

@@ -154,4 +154,12 @@ at::Tensor Problem::matching(const at::Tensor& tensor) const {
   return tensor.strides() == input.strides() ? tensor : at::empty_like(input).copy_(tensor);
 }
 
+at::Tensor Problem::in_order_of(const at::Tensor& original, const at::Tensor& result) const {
+  if (input.is_same(original) || !result.defined()) {
+    return result;
+  }
+  at::Tensor promised = at::empty_like(original);
+  return promised.strides() == result.strides() ? result : promised.copy_(result);
+}
+
 }  // namespace derf

@@ -29,6 +29,10 @@ struct Problem {
 
   // A tensor laid out in memory like `input`.
   at::Tensor matching(const at::Tensor& tensor) const;
+
+  // A result laid out like `input` (or undefined), in the memory order that the meta kernel promises for the operator's
+  // own input.
+  at::Tensor in_order_of(const at::Tensor& original, const at::Tensor& result) const;
 };
 
 }  // namespace derf

@@ -1,11 +1,14 @@
-"""The numerics table of the contract: erf and its slope, for every instruction set, against mpmath and float64.
+"""The numerics table of the contract: erf and its slope, for every instruction set and for CUDA, against mpmath and
+float64.
 
-``derf._C.evaluate`` gives value and slope of each accuracy tier before any rounding to 16 bits; the same bounds are
-then tried on the operator as it runs by default and under each instruction set in a process of its own.
+``derf._C.evaluate``, and for CUDA its source on the host, give value and slope of each accuracy tier before any rounding
+to 16 bits; the same bounds are then tried on the operator as it runs by default and under each instruction set in a
+process of its own.
 """
 
 import functools
 
+import cuda_on_host
 import derf
 import pytest
 import reference
@@ -18,15 +21,18 @@ FORWARD_ULP = {torch.float64: 2, torch.float32: 2, torch.float16: 0.51, torch.bf
 
 CAPABILITIES = derf._C.capabilities() if derf._C else []
 needs_evaluate = pytest.mark.skipif(derf._C is None, reason="this build of the package has no derf._C")
+each_target = pytest.mark.parametrize("target", [*CAPABILITIES, "cuda"])
 each_capability = pytest.mark.parametrize("capability", CAPABILITIES or ["default"])
 each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=dtype_name)
 
 
-def evaluate(capability, dtype, u):
-    """Value and slope at u by one instruction set in one tier; odd counts and offsets are the caller's business."""
+def evaluate(target, dtype, u):
+    """Value and slope at u by one instruction set, or "cuda", in one tier."""
     u = u.to(torch.float64 if dtype == torch.float64 else torch.float32).contiguous()
+    if target == "cuda":
+        return cuda_on_host.library().evaluate(u, dtype)
     value, slope = torch.full_like(u, torch.nan), torch.full_like(u, torch.nan)
-    derf._C.evaluate("erf", capability, dtype_name(dtype), u.data_ptr(), value.data_ptr(), slope.data_ptr(), u.numel())
+    derf._C.evaluate("erf", target, dtype_name(dtype), u.data_ptr(), value.data_ptr(), slope.data_ptr(), u.numel())
     return value, slope
 
 
@@ -75,50 +81,45 @@ def assert_slope(actual, u, truth, dtype, rounding=None):
         )
 
 
-@needs_evaluate
-@each_capability
+@each_target
 @each_dtype
-def test_value(capability, dtype):
+def test_value(target, dtype):
     u, erf, rest, _ = exact(dtype)
-    value, _ = evaluate(capability, dtype, u)
+    value, _ = evaluate(target, dtype, u)
     assert_value(value.to(dtype), u, erf, rest, dtype)
 
 
-@needs_evaluate
-@each_capability
+@each_target
 @pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=dtype_name)
-def test_value_of_16_bit_tiers_between_16_bit_numbers(capability, dtype):
+def test_value_of_16_bit_tiers_between_16_bit_numbers(target, dtype):
     # alpha x + shift falls anywhere: what is left of 0.51 ulp after the last rounding is 0.01 ulp.
     u = torch.cat([float32_between(2.0**-40, 16.0, 197), float32_between(0.5, 4.5, 61)])
-    value, _ = evaluate(capability, dtype, u)
+    value, _ = evaluate(target, dtype, u)
     assert_value(value, u, reference.erf64(u), torch.zeros(1).expand(u.shape), dtype, 0.01)
 
 
-@needs_evaluate
-@each_capability
+@each_target
 @each_dtype
-def test_slope(capability, dtype):
+def test_slope(target, dtype):
     u, _, _, truth = exact(dtype)
-    _, slope = evaluate(capability, dtype, u)
+    _, slope = evaluate(target, dtype, u)
     assert_slope(slope, u, truth, dtype)
 
 
-@needs_evaluate
-@each_capability
+@each_target
 @pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=dtype_name)
-def test_slope_of_16_bit_tiers_between_16_bit_numbers(capability, dtype):
+def test_slope_of_16_bit_tiers_between_16_bit_numbers(target, dtype):
     u = float32_between(2.0**-20, 32.0, 397)
-    _, slope = evaluate(capability, dtype, u)
+    _, slope = evaluate(target, dtype, u)
     assert_slope(slope, u, reference.slope64(u), dtype)
 
 
-@needs_evaluate
-@each_capability
+@each_target
 @each_dtype
-def test_value_and_slope_where_no_ulp_counts(capability, dtype):
+def test_value_and_slope_where_no_ulp_counts(target, dtype):
     u = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, -torch.nan])
     for count in (len(u), 41):  # in a tail and in vector bodies
-        value, slope = evaluate(capability, dtype, u.repeat(count)[: count * 5 + 1])
+        value, slope = evaluate(target, dtype, u.repeat(count)[: count * 5 + 1])
         for start in range(0, len(value) - 5, 6):
             v, s = value[start : start + 6], slope[start : start + 6]
             assert v[:4].tolist() == [0, 0, 1, -1]

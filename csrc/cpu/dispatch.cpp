@@ -69,15 +69,6 @@ at::ScalarType param_dtype(const Problem& p) {
   return p.weight.defined() ? p.weight.scalar_type() : p.bias.defined() ? p.bias.scalar_type() : p.input.scalar_type();
 }
 
-// `result` in the memory order that the meta kernel promises.
-at::Tensor in_order_of(const at::Tensor& input, const Problem& p, const at::Tensor& result) {
-  if (p.input.is_same(input) || !result.defined()) {
-    return result;
-  }
-  at::Tensor promised = at::empty_like(input);
-  return promised.strides() == result.strides() ? result : promised.copy_(result);
-}
-
 at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
                    const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                    int64_t channel_dim) {
@@ -86,7 +77,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
   at::Tensor output = at::empty_like(p.input);
   const int64_t count = output.numel();
   if (count == 0) {
-    return in_order_of(input, p, output);
+    return p.in_order_of(input, output);
   }
   prepare_parameters(p);
   const Forward call{
@@ -102,7 +93,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
       .bypass_cache = int64_t(output.nbytes()) > cache_bytes() / 2,
   };
   at::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) { chosen_kernels().forward(call, begin, end); });
-  return in_order_of(input, p, output);
+  return p.in_order_of(input, output);
 }
 
 Tiles tiles_of(const Shape& shape) {
@@ -136,7 +127,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
         grad.zero_();
       }
     }
-    return {in_order_of(input, p, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
+    return {p.in_order_of(input, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
   }
   const auto reduced_dtype = param_dtype(p);
   prepare_parameters(p);
@@ -190,7 +181,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   };
   total(call.alpha_partial, grad_alpha);
   total(call.shift_partial, grad_shift);
-  return {in_order_of(input, p, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
+  return {p.in_order_of(input, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
 }
 
 }  // namespace

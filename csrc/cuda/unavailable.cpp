@@ -6,8 +6,10 @@
 namespace {
 
 [[noreturn]] void refuse(const at::Tensor& input) {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "derf: input is on ", input.device(), ", but this build has no CUDA kernels (",
-                              DERF_CUDA_WHY, "). Move the tensors to the CPU.");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      false, "derf: input is on ", input.device(), ", but this build's CUDA kernels: " DERF_CUDA_INFO,
+      ". Install derf again with the environment variable DERF_CUDA=1, which fetches a compiler where none is found: "
+      "DERF_CUDA=1 pip install --force-reinstall --no-deps --no-cache-dir derf (or the directory of its sources).");
 }
 
 at::Tensor forward(const at::Tensor& input, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,

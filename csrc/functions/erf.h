@@ -4,12 +4,18 @@
 //   double       2 ulp                 relative 2^-46 where it is >= 2^-20
 //   float        2 ulp                 relative 2^-19 where it is >= 2^-20, absolute 2^-39 elsewhere
 //   16 bits      relative 2^-17.8      relative 2^-14 where it is >= 2^-20, absolute 2^-34 elsewhere
+//   (bfloat16    relative 2^-15.4      on a GPU)
 //
-// for every finite u, denormals included, on every instruction set; erf(±0) = ±0, erf(±Inf) = ±1 exactly, NaN gives
-// NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to this, and
-// README.md has what was measured.
+// for every finite u, denormals included, on every instruction set and GPU; erf(±0) = ±0, erf(±Inf) = ±1 exactly, NaN
+// gives NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to this,
+// and README.md has what was measured.
+//
+// The same function twice: for the vectors of a CPU, which permute tables, and for one thread of a GPU, which has a power
+// of two in one instruction.
 #pragma once
 #include "erf_coefficients.h"
+
+#if defined(CPU_CAPABILITY)
 #include "vector.h"
 
 namespace derf::CPU_CAPABILITY {
@@ -96,3 +102,43 @@ struct Erf {
 };
 
 }  // namespace derf::CPU_CAPABILITY
+
+#else
+#include "thread.h"
+
+namespace derf::cuda {
+
+// T is the type of the tensor. The slope is exactly 0 where it is dead.
+template <class T>
+struct Erf {
+  using Polynomials =
+      std::conditional_t<std::is_same_v<T, float>, coefficients::ErfThread<6, 5>,
+                         std::conditional_t<std::is_same_v<T, Half>, coefficients::ErfThread<2, 5>,  // 11 bits
+                                            coefficients::ErfThread<2, 3>>>;                         // 8 bits
+
+  DERF_THREAD static float value(float u) {
+    const float near = std::fma(u, evaluate<typename Polynomials::Near>(u * u), u);
+    const float far = 1 - exp2_approximately(evaluate<typename Polynomials::Far>(std::fabs(u)));
+    return std::fabs(u) > Polynomials::join ? std::copysign(far, u) : near;  // NaN is near
+  }
+
+  DERF_THREAD static float slope(float u) {
+    constexpr float log2_e = 1.442695040888963407, log2_of_factor = 0.174251935263840582;  // of 2/sqrt(pi)
+    return exp2_approximately(std::fma(u * u, -log2_e, log2_of_factor));
+  }
+};
+
+template <>
+struct Erf<double> {
+  // CUDA's own: within 2 ulp, and 1 for exp.
+  DERF_THREAD static double value(double u) { return ::erf(u); }
+
+  DERF_THREAD static double slope(double u) {
+    const double v = u * u, lost = std::fma(u, u, -v);
+    const double result = 1.128379167095512574 * ::exp(-v);
+    return v > 707 ? 0 : std::fma(-lost, result, result);
+  }
+};
+
+}  // namespace derf::cuda
+#endif

@@ -5,6 +5,7 @@
 namespace derf::coefficients {
 template <class Scalar, int pieces, int degree> struct ErfValue;
 template <class Scalar, int degree> struct ErfSlope;
+template <int near_degree, int far_degree> struct ErfThread;
 
 template <> struct ErfValue<double, 16, 12> {  // |P - exact| < 2^-55
   static constexpr int pieces = 16, degree = 12;
@@ -145,5 +146,50 @@ template <> struct ErfSlope<float, 4> {  // relative error < 2^-17.5
   static constexpr float polynomial[degree + 1] = {
        0x1.20dd760000000p+0f, -0x1.20daac0000000p+0f, 0x1.20dc880000000p-1f, -0x1.840d960000000p-3f,
        0x1.8315cc0000000p-5f};
+};
+
+template <> struct ErfThread<6, 5> {  // relative error < 2^-26.5
+  static constexpr float join = 0x1.2000000000000p+0f;
+  struct Near {
+    static constexpr int degree = 6;
+    static constexpr float polynomial[degree + 1] = {
+       0x1.06eba80000000p-3f, -0x1.8127260000000p-2f, 0x1.ce28b00000000p-4f, -0x1.b7b2fc0000000p-6f,
+       0x1.52008c0000000p-8f, -0x1.963f400000000p-11f, 0x1.2685820000000p-14f};
+  };
+  struct Far {
+    static constexpr int degree = 5;
+    static constexpr float polynomial[degree + 1] = {
+       -0x1.7238a00000000p-8f, -0x1.9b388a0000000p+0f, -0x1.e734340000000p-1f, -0x1.f90f500000000p-4f,
+       0x1.46812a0000000p-6f, -0x1.877f360000000p-10f};
+  };
+};
+
+template <> struct ErfThread<2, 5> {  // relative error < 2^-18.5
+  static constexpr float join = 0x1.8000000000000p-2f;
+  struct Near {
+    static constexpr int degree = 2;
+    static constexpr float polynomial[degree + 1] = {
+       0x1.06ea780000000p-3f, -0x1.80dba40000000p-2f, 0x1.b7a2920000000p-4f};
+  };
+  struct Far {
+    static constexpr int degree = 5;
+    static constexpr float polynomial[degree + 1] = {
+       -0x1.0c444e0000000p-13f, -0x1.a081ce0000000p+0f, -0x1.d779280000000p-1f, -0x1.2ae5600000000p-3f,
+       0x1.cd34220000000p-6f, -0x1.5d40420000000p-9f};
+  };
+};
+
+template <> struct ErfThread<2, 3> {  // relative error < 2^-15.5
+  static constexpr float join = 0x1.1800000000000p-1f;
+  struct Near {
+    static constexpr int degree = 2;
+    static constexpr float polynomial[degree + 1] = {
+       0x1.06e0a60000000p-3f, -0x1.7fde740000000p-2f, 0x1.9fc0d80000000p-4f};
+  };
+  struct Far {
+    static constexpr int degree = 3;
+    static constexpr float polynomial[degree + 1] = {
+       -0x1.b9d84e0000000p-7f, -0x1.902ec60000000p+0f, -0x1.0835ea0000000p+0f, -0x1.e985cc0000000p-5f};
+  };
 };
 }  // namespace derf::coefficients

@@ -1,0 +1,35 @@
+# Adds the CUDA kernels to the target derf, where that is wanted and possible. Sets DERF_CUDA_KERNELS, ON or OFF, and
+# DERF_CUDA_INFO, what is there or why not.
+set(DERF_CUDA_KERNELS OFF)
+if(DERF_CUDA STREQUAL "OFF")
+  set(Nvcc_WHY "DERF_CUDA turned them off")
+else()
+  find_package(Nvcc MODULE QUIET)
+  set(DERF_CUDA_KERNELS ${Nvcc_FOUND})
+endif()
+if(DERF_CUDA STREQUAL "ON" AND NOT DERF_CUDA_KERNELS)
+  message(FATAL_ERROR "derf: CUDA kernels were asked for (DERF_CUDA), but ${Nvcc_WHY}.")
+endif()
+if(NOT DERF_CUDA_KERNELS)
+  set(DERF_CUDA_INFO "no (${Nvcc_WHY})")
+  return()
+endif()
+
+include(cmake/architectures.cmake)
+set(CMAKE_CUDA_COMPILER ${Nvcc_EXECUTABLE})
+cmake_path(GET Nvcc_EXECUTABLE PARENT_PATH _bin)
+if(EXISTS ${_bin}/../lib AND NOT EXISTS ${_bin}/../lib64) # pip's: CMake's check of the compiler links
+  set(ENV{LIBRARY_PATH} "${_bin}/../lib:$ENV{LIBRARY_PATH}")
+endif()
+# All before the target is made, which takes its settings then. The runtime is torch's own.
+set(CMAKE_CUDA_RUNTIME_LIBRARY None)
+set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+set(CMAKE_CUDA_STANDARD 17) # more than CMake 3.25 knows nvcc to have; C++20 comes with LibTorch::LibTorch
+if(CCACHE AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+enable_language(CUDA)
+find_library(DERF_CUDART NAMES libcudart.so.${LibTorch_CUDA_MAJOR} libcudart.so NO_CACHE REQUIRED HINTS
+  ${LibTorch_ROOT}/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib ${LibTorch_ROOT}/../nvidia/cuda_runtime/lib ${LibTorch_ROOT}/lib
+  ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES})
+set(DERF_CUDA_INFO "yes (nvcc ${Nvcc_VERSION}: ${DERF_CUDA_ARCHITECTURES})")

@@ -1,0 +1,54 @@
+// What the kernels ask of CUDA beyond the language. For the host that runs their source in tests,
+// csrc/python/cuda_on_host.h says the same in C++.
+#pragma once
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+
+#include "../functions/thread.h"
+#include "launch.h"
+
+namespace derf::cuda {
+
+DERF_THREAD float bits_as_float(uint32_t bits) { return __uint_as_float(bits); }
+DERF_THREAD float widen(BFloat16 x) { return bits_as_float(uint32_t(x.bits) << 16); }
+DERF_THREAD float widen(Half x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
+
+// Rounded to nearest, ties to even; `low` in the lower half of the bits.
+DERF_THREAD uint32_t narrow_pair(BFloat16, float low, float high) {
+  uint32_t y;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  return y;
+}
+DERF_THREAD uint32_t narrow_pair(Half, float low, float high) {
+  uint32_t y;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  return y;
+}
+
+template <class Number>
+DERF_THREAD Number from_lane_below(Number x, int distance) {
+  return __shfl_down_sync(0xffffffff, x, distance);
+}
+
+inline int processors() {
+  int device = 0, count = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return std::max(count, 1);
+}
+
+// Starts kernel(arguments...) with so many blocks of threads; null, or what went wrong.
+template <class... Parameters, class... Arguments>
+const char* launch(void (*kernel)(Parameters...), uint32_t blocks, uint32_t threads, void* stream,
+                   const Arguments&... arguments) {
+  kernel<<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
+  const cudaError_t status = cudaGetLastError();
+  return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+}
+
+}  // namespace derf::cuda
+#endif

@@ -1,0 +1,177 @@
+// CUDA for the host: what csrc/cuda/device.cuh gives the kernels on a GPU, in plain C++. The threads of a block are
+// fibers that take turns at barriers; the blocks run one after the other.
+#pragma once
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#define __global__
+#define __launch_bounds__(...)
+#define __shared__ static
+#include "../../csrc/cuda/launch.h"
+#include "../../csrc/functions/thread.h"
+
+namespace on_host {
+
+struct Index {
+  uint32_t x;
+};
+
+// How the kernels are run: as on a GPU with so many multiprocessors, the threads between two barriers in their order or
+// against it. What depends on the order lacks a barrier.
+struct Settings {
+  int processors = 1;
+  bool reversed = false;
+};
+inline Settings settings;
+
+inline Index threadIdx, blockIdx, blockDim;
+
+class Block {
+ public:
+  // Runs body as each of `threads` threads.
+  void run(uint32_t threads, const std::function<void()>& body);
+  // Called by a thread: goes on when all others have come here.
+  void barrier();
+  // Called by every thread: the value of the thread `distance` above in its group of 32.
+  template <class Number>
+  Number from_lane_below(Number mine, uint32_t distance);
+
+ private:
+  struct Fiber {
+    ucontext_t start;
+    jmp_buf position;
+    std::unique_ptr<char[]> stack;
+    bool started, done;
+    uint32_t barriers;  // passed by now
+  };
+  static void enter();
+  void resume(uint32_t thread);
+
+  std::vector<Fiber> fibers_;
+  ucontext_t scheduler_start_;
+  jmp_buf scheduler_;
+  const std::function<void()>* body_;
+  double exchanged_[2][1024];  // in turn, as the first to come may already write its next value
+};
+inline Block block;
+
+}  // namespace on_host
+
+using on_host::blockDim;
+using on_host::blockIdx;
+using on_host::threadIdx;
+inline void __syncthreads() { on_host::block.barrier(); }
+
+namespace derf::cuda {
+
+// A GPU's instruction errs by up to 2^-22: here it does so by as much, up or down as the bits have it.
+inline float exp2_approximately(float x) {
+  const bool up = std::bit_cast<uint32_t>(x) * 2654435761u >> 31;
+  const auto y = float(std::exp2(double(x)) * (1 + (up ? 0x1p-22 : -0x1p-22)));
+  return y < 0x1p-126f ? 0 : y;
+}
+
+inline float bits_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+inline float widen(BFloat16 x) { return c10::BFloat16(x.bits, c10::BFloat16::from_bits()); }
+inline float widen(Half x) { return c10::Half(x.bits, c10::Half::from_bits()); }
+inline uint32_t narrow_pair(BFloat16, float low, float high) {
+  return c10::BFloat16(low).x | uint32_t(c10::BFloat16(high).x) << 16;
+}
+inline uint32_t narrow_pair(Half, float low, float high) { return c10::Half(low).x | uint32_t(c10::Half(high).x) << 16; }
+
+template <class Number>
+Number from_lane_below(Number x, int distance) {
+  return on_host::block.from_lane_below(x, distance);
+}
+
+inline int processors() { return on_host::settings.processors; }
+
+template <class... Parameters, class... Arguments>
+const char* launch(void (*kernel)(Parameters...), uint32_t blocks, uint32_t threads, void*,
+                   const Arguments&... arguments) {
+  blockDim.x = threads;
+  for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
+    on_host::block.run(threads, [&] { kernel(arguments...); });
+  }
+  return nullptr;
+}
+
+}  // namespace derf::cuda
+
+namespace on_host {
+
+inline void Block::enter() {
+  (*block.body_)();
+  block.fibers_[threadIdx.x].done = true;
+  _longjmp(block.scheduler_, 1);
+}
+
+inline void Block::resume(uint32_t thread) {
+  threadIdx.x = thread;
+  Fiber& fiber = fibers_[thread];
+  if (_setjmp(scheduler_) != 0) {
+    return;
+  }
+  if (fiber.started) {
+    _longjmp(fiber.position, 1);
+  }
+  fiber.started = true;
+  getcontext(&fiber.start);
+  fiber.start.uc_stack = {.ss_sp = fiber.stack.get(), .ss_flags = 0, .ss_size = 1 << 16};
+  fiber.start.uc_link = nullptr;
+  makecontext(&fiber.start, &Block::enter, 0);
+  setcontext(&fiber.start);
+}
+
+inline void Block::run(uint32_t threads, const std::function<void()>& body) {
+  body_ = &body;
+  while (fibers_.size() < threads) {
+    fibers_.emplace_back().stack = std::make_unique<char[]>(1 << 16);
+  }
+  for (Fiber& fiber : fibers_) {
+    fiber.started = fiber.done = false;
+    fiber.barriers = 0;
+  }
+  for (bool done = false; !done;) {
+    for (uint32_t i = 0; i < threads; ++i) {
+      resume(settings.reversed ? threads - 1 - i : i);
+    }
+    done = fibers_[0].done;
+    for (uint32_t i = 0; i < threads; ++i) {
+      if (fibers_[i].done != done || fibers_[i].barriers != fibers_[0].barriers) {
+        std::fputs("a thread has left while others wait at a barrier\n", stderr);
+        std::abort();
+      }
+    }
+  }
+}
+
+inline void Block::barrier() {
+  Fiber& fiber = fibers_[threadIdx.x];
+  ++fiber.barriers;
+  if (_setjmp(fiber.position) == 0) {
+    _longjmp(scheduler_, 1);
+  }
+}
+
+template <class Number>
+Number Block::from_lane_below(Number mine, uint32_t distance) {
+  const uint32_t thread = threadIdx.x, turn = fibers_[thread].barriers % 2;
+  exchanged_[turn][thread] = mine;
+  barrier();
+  return thread % 32 + distance < 32 ? Number(exchanged_[turn][thread + distance]) : mine;
+}
+
+}  // namespace on_host
