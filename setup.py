@@ -24,6 +24,14 @@ def tool(name):
     return found
 
 
+def nvcc_of_pip():
+    """Settings that name the nvcc that build_backend/derf_build.py asked for, if it did."""
+    for folder in sys.path:
+        for nvcc in Path(folder or ".").glob("nvidia/cu*/bin/nvcc"):
+            return [f"-DDERF_NVCC={nvcc.resolve()}"]
+    return []
+
+
 class Build(build):
     def run(self):
         # setuptools would pack what an earlier build left here: renamed modules, libraries for another torch.
@@ -54,9 +62,11 @@ class BuildWithCMake(build_ext):
             "-DDERF_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
+            *nvcc_of_pip(),
         ]
         subprocess.check_call([cmake, "-S", HERE, "-B", directory, "-G", "Ninja", *settings])
-        subprocess.check_call([cmake, "--build", directory])
+        jobs = ["--parallel", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS") else []
+        subprocess.check_call([cmake, "--build", directory, *jobs])
         subprocess.check_call([cmake, "--install", directory, "--prefix", package])
         (HERE / "build" / "last").touch()  # see cache-keys in pyproject.toml
 

@@ -5,11 +5,15 @@ that torch, and `requires = ["torch"]` would download another one to compile aga
 
 * the environment we are installed into has a torch: ask for none, and put its import path behind ours;
 * it has none: ask for the newest, as the wheel will, so that both get the same.
+
+And where that torch has CUDA, the machine has a GPU (or DERF_CUDA=1 asks for CUDA kernels), and no CUDA toolkit is
+installed: ask for nvcc, which PyPI has. DERF_CUDA=0 never does.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -35,6 +39,8 @@ if not setuptools or int(setuptools.__version__.split(".")[0]) < 77:  # only eve
     )
 
 TORCH = "torch>=2.11"
+NVCC_FOLDERS = ("/usr/local/cuda",)
+NVCC = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
 
 # What another interpreter is asked. Finding torch is fast, importing it is not.
 PROBE = r"""
@@ -43,8 +49,11 @@ sys.path = [p for p in sys.path if p]
 spec, found = importlib.util.find_spec("torch"), None
 if spec and spec.origin:
     where = spec.submodule_search_locations[0]
-    version = re.search(r"__version__ *= *['\"]([^'\"]+)", open(where + "/version.py").read())[1]
-    found = {"where": where, "version": version, "path": sys.path, "abi": sysconfig.get_config_var("SOABI")}
+    text = open(where + "/version.py").read()
+    version = re.search(r"__version__ *= *['\"]([^'\"]+)", text)[1]
+    cuda = re.search(r"^cuda\b[^=]*= *['\"]([^'\"]+)", text, re.M)
+    found = {"where": where, "version": version, "cuda": cuda and cuda[1]}
+    found |= {"path": sys.path, "abi": sysconfig.get_config_var("SOABI")}
 print("derf:" + json.dumps(found))
 """
 
@@ -108,8 +117,33 @@ def target_interpreters():
         yield sys.executable  # the target itself, with its import path hidden
 
 
+def toolkit_is_there(cuda):
+    """Whether an nvcc of torch's CUDA version works; looks where cmake/FindNvcc.cmake does."""
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), *NVCC_FOLDERS]
+    candidates = [os.environ.get("CUDACXX"), shutil.which("nvcc"), *(f"{home}/bin/nvcc" for home in homes if home)]
+    for nvcc in filter(None, candidates):
+        try:
+            out = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=60).stdout
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if f"release {cuda.split('.')[0]}." in out:
+            return True
+    return False
+
+
+def nvcc_requirements(cuda):
+    """What to install so that CUDA kernels can be compiled for a torch with this version of CUDA (None: without)."""
+    gpu = any(map(os.path.exists, ("/dev/nvidiactl", "/dev/dxg")))  # the second under WSL
+    wanted = {"0": False, "1": True}.get(os.environ.get("DERF_CUDA", ""), gpu)
+    if not cuda or not wanted or toolkit_is_there(cuda):
+        return []
+    version = ".".join(cuda.split(".")[:2])
+    say(f"no CUDA toolkit found; asking for nvcc {version}")
+    return [f"{name}=={version}.*" for name in NVCC]
+
+
 def find_torch():
-    """Make torch importable. Return what is to be installed for the build: nothing, or torch where there is none."""
+    """Make torch importable. Return what is to be installed for the build: torch where there is none, maybe nvcc."""
     if find_spec("torch"):  # --no-build-isolation, or installed for this build
         return []
     for python in target_interpreters():
@@ -124,7 +158,7 @@ def find_torch():
                 if entry not in sys.path:
                     sys.path.append(entry)
             say(f"compiling against torch {found['version']} in {found['where']}")
-            return []
+            return nvcc_requirements(found["cuda"])
     say(f"no torch where derf will be installed; asking for {TORCH}")
     return [TORCH]
 

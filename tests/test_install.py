@@ -230,15 +230,70 @@ def test_build_under_other_frontends_asks_what_they_install_into(backend, comman
     assert list(found) == [tmp_path / environment / "bin" / "python" for environment in expected]
 
 
-@pytest.mark.parametrize(
-    "value, message",
-    [("1", "CUDA kernels were asked for .* CPU kernels only"), ("yes", "must be 0 or 1, but is 'yes'")],
-)
-def test_build_refuses_cuda(value, message, tmp_path):
+def test_build_refuses_a_wrong_value(tmp_path):
     pytest.importorskip("setuptools")
     for name in ("csrc", "cmake", "python", "setup.py", "pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
-    result = run(sys.executable, "setup.py", "build_ext", cwd=tmp_path, env={**os.environ, "DERF_CUDA": value})
+    result = run(sys.executable, "setup.py", "build_ext", cwd=tmp_path, env={**os.environ, "DERF_CUDA": "yes"})
     assert result.returncode != 0
-    assert re.search(message, " ".join(result.stderr.split())), result.stderr
+    assert "DERF_CUDA must be 0 or 1, but is 'yes'" in " ".join(result.stderr.split()), result.stderr
+
+
+# CUDA
+
+
+@pytest.mark.parametrize(
+    "wish, cuda, toolkit, asks",
+    [
+        ("1", "13.0", None, True),
+        ("1", "13.0", "12.8", True),
+        ("1", "13.0", "13.2", False),
+        ("1", None, None, False),
+        ("0", "13.0", None, False),
+    ],
+)
+def test_build_asks_for_nvcc_where_it_is_wanted_and_missing(backend, wish, cuda, toolkit, asks, tmp_path, monkeypatch):
+    monkeypatch.setenv("DERF_CUDA", wish)
+    monkeypatch.setattr(backend, "NVCC_FOLDERS", ())
+    for name in ("CUDACXX", "CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if toolkit:
+        nvcc = tmp_path / "nvcc"
+        nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {toolkit}, V{toolkit}.1'\n")
+        nvcc.chmod(0o755)
+    monkeypatch.setenv("DERF_BUILD_PYTHON", interpreter(tmp_path, cuda=cuda))
+    found = backend.find_torch()
+    assert [requirement.partition("==") for requirement in found if asks] == [
+        (name, "==", "13.0.*") for name in backend.NVCC if asks
+    ]
+    assert bool(found) == asks
+
+
+@pytest.mark.parametrize(
+    "wanted, architectures",
+    [
+        ("9.0", "90-real"),
+        ("8.0;9.0+PTX", "80-real;90"),
+        ("7.5 8.6", "86-real"),
+        ("Hopper 12.0", "90-real;120-real"),
+        ("9.0a", "90a-real"),
+        ("", "80-real;90-real;120"),  # of the default ones, those that this nvcc knows
+        ("7.0", "names no architecture"),
+        ("90", "must hold entries like 9.0"),
+    ],
+)
+def test_architectures(wanted, architectures, tmp_path):
+    cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\nprintf 'compute_75\\ncompute_80\\ncompute_86\\ncompute_90\\ncompute_120\\n'\n")
+    nvcc.chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k != "CUDAARCHS"}
+    environment |= {"TORCH_CUDA_ARCH_LIST": wanted, "PATH": "/usr/bin:/bin"}
+    script = ROOT / "cmake" / "architectures.cmake"
+    result = run(cmake, f"-DNvcc_EXECUTABLE={nvcc}", "-DNvcc_VERSION=13.0", "-P", script, env=environment)
+    said = " ".join((result.stdout + result.stderr).split())
+    if "nvidia-smi" in said or (not wanted and shutil.which("nvidia-smi")):
+        pytest.skip("this machine has a GPU of its own to compile for")
+    assert (f"CUDA architectures {architectures}," if "-real" in architectures else architectures) in said

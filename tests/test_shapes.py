@@ -23,7 +23,7 @@ SHAPES = {
     "tall": ((20011, 16), -1),
     "wide": ((3, 20008), -1),
     "wide and odd": ((3, 20011), -1),
-    "very wide": ((1, 65536), -1),
+    "very wide": ((1, 16384), -1),
     "odd channels": ((67, 1001), -1),
     "two dimensions of channels": ((37, 5, 48), -1, 2),
     "channels first, large": ((3, 7, 32, 33), 1),

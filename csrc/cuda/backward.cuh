@@ -1,8 +1,8 @@
 // All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
 //   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all but the channel.
-// A thread sums its column's rows in float, a block its threads' sums in a tree, and a second kernel the blocks' in
-// double: no atomics, the same bits every time. Where f' is 0 the gradients are 0: never 0 * Inf.
+// A thread sums its column's rows, a block its threads' sums in a tree, and a second kernel the blocks' in double: no
+// atomics, the same bits every time. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
 #include "lanes.cuh"
 
@@ -11,7 +11,7 @@ namespace derf::cuda {
 template <class T>
 struct BackwardTuning {
   static constexpr bool is_double = std::is_same_v<T, double>;  // whose functions take many registers
-  static constexpr int threads = 512, unroll = is_double ? 1 : 2, blocks = is_double ? 1 : 2, most_rows = 256;
+  static constexpr int threads = 256, unroll = is_double ? 1 : 2, blocks = is_double ? 2 : 3, most_rows = 512;
 };
 constexpr int total_threads = 1024;
 template <class Number>
@@ -24,157 +24,142 @@ struct Partials {
   Number *alpha, *shift;  // [blocks]
 };
 
-// What a thread adds up.
-template <class Number, int width>
+// What the threads of a block add up: sums over few rows in registers, which go to shared memory before they lose much
+// to rounding.
+template <class Number, int width, int threads>
 struct Sums {
-  Number weight[width] = {}, bias[width] = {}, alpha = 0, shift = 0;
+  static constexpr int weight = 0, bias = width, alpha = 2 * width, shift = alpha + 1, count = alpha + 2;
+  static constexpr int rows = 32;  // to keep in registers
+
+  Number (&shared)[count][threads];
+  Number own[count] = {};
+
+  DERF_THREAD explicit Sums(Number (&memory)[count][threads]) : shared(memory) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      shared[i][threadIdx.x] = 0;
+    }
+  }
+
+  DERF_THREAD void put_away() {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      shared[i][threadIdx.x] += own[i];
+      own[i] = 0;
+      asm volatile("" ::: "memory");  // all at once would not find registers enough
+    }
+  }
+
+  // Adds to the sums [first, last) of the first `stride` threads those of all `rows` * `stride` threads, in a tree.
+  DERF_THREAD void add_rows(int first, int last, uint32_t rows, uint32_t stride) {
+    while (rows > 1) {
+      const uint32_t half = (rows + 1) / 2;
+      __syncthreads();
+      if (threadIdx.x < (rows - half) * stride) {
+        for (int i = first; i < last; ++i) {
+          shared[i][threadIdx.x] += shared[i][threadIdx.x + half * stride];
+        }
+      }
+      rows = half;
+    }
+  }
 };
-
-// Adds to the sums of the first `count` of threads, `stride` apart each, those of the others, in a tree.
-template <int threads, class Number, int width>
-DERF_THREAD void add_rows(Sums<Number, width>& sums, int32_t row, int32_t rows, int32_t stride) {
-  __shared__ Number shared[2 * width][threads / 2];
-  while (rows > 1) {
-    const int32_t half = (rows + 1) / 2;
-    __syncthreads();
-    if (half <= row && row < rows) {
-      const int32_t slot = int32_t(threadIdx.x) - half * stride;
-#pragma unroll
-      for (int i = 0; i < width; ++i) {
-        shared[2 * i][slot] = sums.weight[i];
-        shared[2 * i + 1][slot] = sums.bias[i];
-      }
-    }
-    __syncthreads();
-    if (row < rows - half) {
-#pragma unroll
-      for (int i = 0; i < width; ++i) {
-        sums.weight[i] += shared[2 * i][threadIdx.x];
-        sums.bias[i] += shared[2 * i + 1][threadIdx.x];
-      }
-    }
-    rows = half;
-  }
-}
-
-// The sum over all threads of a block, known to thread 0.
-template <int threads, class Number, int count>
-DERF_THREAD void sum_block(Number (&values)[count]) {
-  __shared__ Number shared[count][threads / 32];
-#pragma unroll
-  for (int i = 0; i < count; ++i) {
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) {
-      values[i] += from_lane_below(values[i], distance);
-    }
-    if (threadIdx.x % 32 == 0) {
-      shared[i][threadIdx.x / 32] = values[i];
-    }
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int32_t warp = 1; warp < int32_t(blockDim.x) / 32; ++warp) {
-#pragma unroll
-      for (int i = 0; i < count; ++i) {
-        values[i] += shared[i][warp];
-      }
-    }
-  }
-}
 
 template <template <class> class F, class T, class P, int width, bool by_channel>
 __global__ void __launch_bounds__(BackwardTuning<T>::threads, BackwardTuning<T>::blocks)
     backward_kernel(Backward call, Tiles tiles, Partials<NumberOf<T>> partials) {
   using Number = NumberOf<T>;
-  constexpr int unroll = BackwardTuning<T>::unroll;
+  constexpr int threads = BackwardTuning<T>::threads, unroll = BackwardTuning<T>::unroll;
+  using TheSums = Sums<Number, width, threads>;
+  __shared__ Number shared[TheSums::count][threads];
+  TheSums sums(shared);
   const Place place(tiles, width);
-  Sums<Number, width> sums;
   if (place.rows) {
     const Number alpha = read<Number>(call.alpha), shift = read<Number>(call.shift);
     // Where alpha is infinite all slopes are 0, or NaN.
     const Number factor = std::fmin(std::fmax(alpha, -largest<Number>), largest<Number>);
     Number weight[by_channel ? 1 : width];
     read_channels<by_channel, P>(call.weight, place, call.shape.inner, Number(1), weight);
-    const T* grad_output = static_cast<const T*>(call.grad_output) + place.offset;
-    const T* input = static_cast<const T*>(call.input) + place.offset;
-    T* grad_input = static_cast<T*>(call.grad_input) + (call.grad_input ? place.offset : 0);
-    const auto one_row = [&](const Loaded<T, width>& grad_packet, const Loaded<T, width>& input_packet, T* to) {
+    const auto* grad_output = static_cast<const T*>(call.grad_output);
+    const auto* input = static_cast<const T*>(call.input);
+    auto* grad_input = static_cast<T*>(call.grad_input);
+    int64_t at = place.offset;
+    const auto one_row = [&](const Loaded<T, width>& grad_packet, const Loaded<T, width>& input_packet, int64_t to) {
       Numbers<T, width> g, x;
       widen<T, width>(grad_packet, g);
       widen<T, width>(input_packet, x);
+      Number alpha_sum = 0, shift_sum = 0;
 #pragma unroll
       for (int i = 0; i < width; ++i) {
         const Number u = std::fma(alpha, x[i], shift), slope = F<T>::slope(u);
         const bool dead = slope == 0;
         const Number h = dead ? 0 : g[i] * weight[by_channel ? 0 : i] * slope;
-        sums.weight[i] = std::fma(g[i], F<T>::value(u), sums.weight[i]);
-        sums.bias[i] += g[i];
-        sums.alpha = std::fma(h, dead ? 0 : x[i], sums.alpha);
-        sums.shift += h;
+        sums.own[TheSums::weight + i] = std::fma(g[i], F<T>::value(u), sums.own[TheSums::weight + i]);
+        sums.own[TheSums::bias + i] += g[i];
+        alpha_sum = std::fma(h, dead ? 0 : x[i], alpha_sum);
+        shift_sum += h;
         x[i] = h * factor;
       }
-      if (call.grad_input) {
-        store<T, width>(to, x);
+      sums.own[TheSums::alpha] += alpha_sum;
+      sums.own[TheSums::shift] += shift_sum;
+      if (grad_input) {
+        store<T, width>(grad_input + to, x);
       }
     };
-    int32_t row = 0;
-    for (; row + unroll <= place.rows; row += unroll) {
+    uint32_t row = 0;
+    for (; row + unroll <= place.rows; row += unroll, at += unroll * place.step) {
       Loaded<T, width> g[unroll], x[unroll];
 #pragma unroll
       for (int k = 0; k < unroll; ++k) {
-        g[k] = load<T, width>(grad_output + k * place.step);
-        x[k] = load<T, width>(input + k * place.step);
+        g[k] = load<T, width>(grad_output + at + k * place.step);
+        x[k] = load<T, width>(input + at + k * place.step);
       }
 #pragma unroll
       for (int k = 0; k < unroll; ++k) {
-        one_row(g[k], x[k], grad_input + k * place.step);
+        one_row(g[k], x[k], at + k * place.step);
       }
-      grad_output += unroll * place.step;
-      input += unroll * place.step;
-      grad_input += unroll * place.step;
+      if ((row + unroll) % TheSums::rows == 0) {
+        sums.put_away();
+      }
     }
 #pragma unroll 1
-    for (; row < place.rows; ++row) {
-      one_row(load<T, width>(grad_output), load<T, width>(input), grad_input);
-      grad_output += place.step;
-      input += place.step;
-      grad_input += place.step;
+    for (; row < place.rows; ++row, at += place.step) {
+      one_row(load<T, width>(grad_output + at), load<T, width>(input + at), at);
     }
+    sums.put_away();
   }
-  constexpr int threads = BackwardTuning<T>::threads;
+  const bool is_first = threadIdx.x == 0;
+  const uint32_t used = tiles.column_threads * tiles.row_threads;
   if constexpr (by_channel) {
-    Number all[4] = {sums.alpha, sums.shift, 0, 0};
 #pragma unroll
-    for (int i = 0; i < width; ++i) {
-      all[2] += sums.weight[i];
-      all[3] += sums.bias[i];
+    for (int i = 1; i < width; ++i) {
+      shared[TheSums::weight][threadIdx.x] += shared[TheSums::weight + i][threadIdx.x];
+      shared[TheSums::bias][threadIdx.x] += shared[TheSums::bias + i][threadIdx.x];
     }
-    sum_block<threads>(all);
-    if (threadIdx.x == 0) {
-      const int64_t at = (int64_t(place.row_tile) * tiles.column_tiles + place.column_tile) * tiles.matrices + place.matrix;
-      if (partials.alpha) partials.alpha[blockIdx.x] = all[0];
-      if (partials.shift) partials.shift[blockIdx.x] = all[1];
-      if (partials.weight) partials.weight[at] = all[2];
-      if (partials.bias) partials.bias[at] = all[3];
+    sums.add_rows(TheSums::weight, TheSums::weight + 1, used, 1);
+    sums.add_rows(TheSums::bias, TheSums::bias + 1, used, 1);
+    if (is_first) {
+      const int64_t row = int64_t(place.row_tile) * tiles.column_tiles + place.column_tile;
+      const int64_t at = row * tiles.matrices + place.matrix;
+      if (partials.weight) partials.weight[at] = shared[TheSums::weight][0];
+      if (partials.bias) partials.bias[at] = shared[TheSums::bias][0];
     }
-  } else {
-    Number all[2] = {sums.alpha, sums.shift};
-    sum_block<threads>(all);
-    if (threadIdx.x == 0) {
-      if (partials.alpha) partials.alpha[blockIdx.x] = all[0];
-      if (partials.shift) partials.shift[blockIdx.x] = all[1];
-    }
-    if (partials.weight || partials.bias) {
-      add_rows<threads>(sums, place.row_thread, tiles.row_threads, tiles.column_threads);
-      if (place.row_thread == 0 && place.column < tiles.columns * width) {
-        const int64_t at = place.row_tile * tiles.row_stride + place.column;
+  } else if (partials.weight || partials.bias) {
+    sums.add_rows(TheSums::weight, TheSums::alpha, tiles.row_threads, tiles.column_threads);
+    const int64_t column = place.column_tile * int64_t(tiles.column_threads) + threadIdx.x;  // in the first row
+    if (threadIdx.x < tiles.column_threads && column < tiles.columns) {
+      const int64_t at = place.row_tile * tiles.row_stride + column * width;
 #pragma unroll
-        for (int i = 0; i < width; ++i) {
-          if (partials.weight) partials.weight[at + i] = sums.weight[i];
-          if (partials.bias) partials.bias[at + i] = sums.bias[i];
-        }
+      for (int i = 0; i < width; ++i) {
+        if (partials.weight) partials.weight[at + i] = shared[TheSums::weight + i][threadIdx.x];
+        if (partials.bias) partials.bias[at + i] = shared[TheSums::bias + i][threadIdx.x];
       }
     }
+  }
+  sums.add_rows(TheSums::alpha, TheSums::count, used, 1);
+  if (is_first) {
+    if (partials.alpha) partials.alpha[blockIdx.x] = shared[TheSums::alpha][0];
+    if (partials.shift) partials.shift[blockIdx.x] = shared[TheSums::shift][0];
   }
 }
 
@@ -186,7 +171,7 @@ struct Total {
   int64_t channels;
   void* result;
   Type type;
-  int32_t lanes;    // channels of a block
+  uint32_t lanes;   // channels of a block
   uint32_t blocks;  // 0: not wanted
 };
 
@@ -202,8 +187,8 @@ __global__ void __launch_bounds__(total_threads) total_kernel(Totals<Number> tot
     block -= totals.each[k++].blocks;
   }
   const Total<Number>& call = totals.each[k];
-  const int32_t lanes = call.lanes, groups = total_threads / lanes;
-  const int32_t lane = int32_t(threadIdx.x) % lanes, group = int32_t(threadIdx.x) / lanes;
+  const uint32_t lanes = call.lanes, groups = total_threads / lanes;
+  const uint32_t lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
   const int64_t channel = int64_t(block) * lanes + lane;
   double sum = 0;
   if (channel < call.channels && group < groups) {
@@ -214,8 +199,8 @@ __global__ void __launch_bounds__(total_threads) total_kernel(Totals<Number> tot
     }
   }
   __shared__ double shared[total_threads];
-  for (int32_t rows = groups; rows > 1;) {
-    const int32_t half = (rows + 1) / 2;
+  for (uint32_t rows = groups; rows > 1;) {
+    const uint32_t half = (rows + 1) / 2;
     __syncthreads();
     shared[threadIdx.x] = sum;
     __syncthreads();

@@ -29,9 +29,10 @@ DERF_THREAD uint32_t narrow_pair(Half, float low, float high) {
   return y;
 }
 
-template <class Number>
-DERF_THREAD Number from_lane_below(Number x, int distance) {
-  return __shfl_down_sync(0xffffffff, x, distance);
+DERF_THREAD void write_at_once(uint4* to, uint4 bits) { __stwb(to, bits); }  // a plain store may become four
+template <class Packet>
+DERF_THREAD void write_at_once(Packet* to, Packet packet) {
+  *to = packet;
 }
 
 inline int processors() {

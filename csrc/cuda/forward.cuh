@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(ForwardTuning::threads) forward_kernel(Forward
     }
     store<T, width>(to, x);
   };
-  int32_t row = 0;
+  uint32_t row = 0;
   for (; row + unroll <= place.rows; row += unroll) {
     Loaded<T, width> packets[unroll];
 #pragma unroll

@@ -24,7 +24,8 @@ auto with_width(const Shape& shape, const Body& body, const Pointers*... pointer
   constexpr int width = vector_width<T>;
   const int64_t stretch = shape.by_channel() ? shape.inner : shape.channels * shape.inner;
   const bool aligned = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-  return aligned && stretch % width == 0 ? body(std::integral_constant<int, width>()) : body(std::integral_constant<int, 1>());
+  return aligned && stretch % width == 0 ? body(std::integral_constant<int, width>())
+                                         : body(std::integral_constant<int, 1>());
 }
 
 template <class Tuning>
@@ -61,15 +62,22 @@ struct Scratch {
   const char* add_up(const Backward& call, const Tiles& tiles, void* stream) const {
     const int64_t channels = call.shape.channels;
     const auto of_channels = [&](const Number* partial, void* result) {
-      const auto lanes = int32_t(std::min<int64_t>(channels, 32));
-      return Total<Number>{partial, uint32_t(rows), uint32_t(columns / channels), channels, result, call.param_type, lanes,
+      const auto lanes = uint32_t(std::min<int64_t>(channels, 32));
+      return Total<Number>{partial,
+                           uint32_t(rows),
+                           uint32_t(columns / channels),
+                           channels,
+                           result,
+                           call.param_type,
+                           lanes,
                            result ? uint32_t(Tiles::blocks_of(channels, lanes)) : 0};
     };
     const auto of_all = [&](const Number* partial, void* result) {
       return Total<Number>{partial, tiles.blocks(), 1, 1, result, call.alpha.type, 1, result != nullptr};
     };
-    const Totals<Number> totals{{of_channels(partials.weight, call.grad_weight), of_channels(partials.bias, call.grad_bias),
-                                 of_all(partials.alpha, call.grad_alpha), of_all(partials.shift, call.grad_shift)}};
+    const Totals<Number> totals{{of_channels(partials.weight, call.grad_weight),
+                                 of_channels(partials.bias, call.grad_bias), of_all(partials.alpha, call.grad_alpha),
+                                 of_all(partials.shift, call.grad_shift)}};
     uint32_t blocks = 0;
     for (const auto& total : totals.each) {
       blocks += total.blocks;
@@ -111,8 +119,8 @@ const char* launch_backward(const Backward& call, void* stream) {
     using P = decltype(p);
     return with_tiles<T>(call, [&](auto width, const Tiles& tiles) {
       const Scratch<NumberOf<T>> scratch(call, tiles);
-      const auto kernel = call.shape.by_channel() ? backward_kernel<Erf, T, P, width, true>
-                                                  : backward_kernel<Erf, T, P, width, false>;
+      const auto kernel =
+          call.shape.by_channel() ? backward_kernel<Erf, T, P, width, true> : backward_kernel<Erf, T, P, width, false>;
       const char* error = launch(kernel, tiles.blocks(), tiles.threads(), stream, call, tiles, scratch.partials);
       return error ? error : scratch.add_up(call, tiles, stream);
     });

@@ -33,9 +33,15 @@ struct alignas(width * 2) Pairs {
 template <class T, int width>
 using Loaded = std::conditional_t<in_pairs<T, width>, Pairs<width>, Packet<T, width>>;
 
+// The type that memory is accessed by: for 128 bits one of CUDA's own, lest the compiler take a packet apart.
+template <class Packet>
+using Access = std::conditional_t<sizeof(Packet) == sizeof(uint4), uint4, Packet>;
+
 template <class T, int width>
 DERF_THREAD Loaded<T, width> load(const T* from) {
-  return *reinterpret_cast<const Loaded<T, width>*>(from);
+  using Packet = Loaded<T, width>;
+  const Access<Packet> bits = *reinterpret_cast<const Access<Packet>*>(from);
+  return __builtin_bit_cast(Packet, bits);
 }
 
 DERF_THREAD void widen_pair(BFloat16, uint32_t pair, float& low, float& high) {
@@ -85,7 +91,8 @@ DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
       packet.element[i] = narrow<T>(from[i]);
     }
   }
-  *reinterpret_cast<Loaded<T, width>*>(to) = packet;
+  using Memory = Access<Loaded<T, width>>;
+  write_at_once(reinterpret_cast<Memory*>(to), __builtin_bit_cast(Memory, packet));
 }
 
 // A parameter of one element.
@@ -111,19 +118,18 @@ DERF_THREAD void write(void* to, Type type, int64_t at, double x) {
 
 // Where a thread works: a column of `width` elements, from a first row on, every so many rows.
 struct Place {
-  int64_t offset, step;  // of the first row's elements in memory; from row to row
-  int64_t column;        // of the first of its elements, in its matrix
-  uint32_t row_tile, column_tile, matrix;
-  int32_t row_thread;
-  int32_t rows;  // 0: nothing to do
+  int64_t offset, step;                    // of the first row's elements in memory; from row to row
+  int64_t column;                          // of the first of its elements, in its matrix
+  uint32_t row_tile, column_tile, matrix;  // the block's
+  uint32_t rows;                           // 0: nothing to do
 
   DERF_THREAD Place(const Tiles& tiles, int width) {
     const uint32_t tile = blockIdx.x % (tiles.column_tiles * tiles.matrices);
     row_tile = blockIdx.x / (tiles.column_tiles * tiles.matrices);
     column_tile = tile % tiles.column_tiles;
     matrix = tile / tiles.column_tiles;
-    row_thread = int32_t(threadIdx.x) / tiles.column_threads;
-    column = (int64_t(column_tile) * tiles.column_threads + int32_t(threadIdx.x) % tiles.column_threads) * width;
+    const uint32_t row_thread = threadIdx.x / tiles.column_threads;
+    column = (int64_t(column_tile) * tiles.column_threads + threadIdx.x % tiles.column_threads) * width;
     const int64_t first_row = row_tile * tiles.rows_per_tile + row_thread;
     const int64_t matrix_offset = matrix * (tiles.columns * width) + column;
     offset = matrix_offset + first_row * tiles.row_stride;
@@ -132,10 +138,8 @@ struct Place {
     const bool whole = matrix_offset + (tiles.rows - 1) * tiles.row_stride + width <= tiles.numel;
     const int64_t tile_end = (row_tile + 1) * tiles.rows_per_tile, last = tiles.rows - !whole;
     const int64_t end = tile_end < last ? tile_end : last;
-    rows = int32_t((end - first_row + tiles.row_threads - 1) / tiles.row_threads);
-    if (row_thread >= tiles.row_threads || column >= tiles.columns * width || rows < 0) {
-      rows = 0;
-    }
+    const bool idle = row_thread >= tiles.row_threads || column >= tiles.columns * width || end <= first_row;
+    rows = idle ? 0 : uint32_t(end - first_row + tiles.row_threads - 1) / tiles.row_threads;
   }
 };
 

@@ -19,23 +19,23 @@ struct Shape {
 
 // What a kernel wants of its tiles.
 struct Wish {
-  int threads;            // in a block, at most
-  int blocks;             // for each multiprocessor
-  int unroll;             // a thread takes so many rows at a time
-  int most_rows;          // that a thread walks down
+  int threads;    // in a block, at most
+  int blocks;     // for each multiprocessor
+  int unroll;     // a thread takes so many rows at a time
+  int most_rows;  // that a thread walks down
   int processors;
 };
 
-// A thread stays in one column of `width` neighbouring elements and walks down the rows, so that the column's parameters
-// and sums stay in its registers. The columns are those of one matrix [outer, channels * inner] or, by_channel, those of
-// a matrix [outer, inner] for each channel.
+// A thread stays in one column of `width` neighbouring elements and walks down the rows, so that the column's
+// parameters and sums stay in its registers. The columns are those of one matrix [outer, channels * inner] or,
+// by_channel, those of a matrix [outer, inner] for each channel.
 struct Tiles {
   int64_t numel;
   int64_t rows, row_stride;  // the stride in elements
   int64_t columns;           // of `width` elements
   int64_t rows_per_tile;
   uint32_t column_tiles, matrices, row_tiles;
-  int32_t column_threads, row_threads;
+  uint32_t column_threads, row_threads;
 
   static int64_t blocks_of(int64_t all, int64_t size) { return (all + size - 1) / size; }
 
@@ -51,10 +51,12 @@ struct Tiles {
       columns = row_stride / matrices / width;
     }
     column_tiles = uint32_t(blocks_of(columns, wish.threads));
-    column_threads = int32_t(blocks_of(columns, column_tiles));
-    row_threads = int32_t(std::min<int64_t>(wish.threads / column_threads, rows));
+    column_threads = uint32_t(blocks_of(columns, column_tiles));
+    row_threads = uint32_t(std::min<int64_t>(wish.threads / column_threads, rows));
     const int64_t walks = blocks_of(rows, row_threads) * column_tiles * matrices;  // if of one row each
-    const int64_t fair = std::min<int64_t>(blocks_of(walks, int64_t(wish.processors) * wish.blocks), wish.most_rows);
+    // Where a block has fewer threads, more blocks find room on a multiprocessor.
+    const int64_t at_once = int64_t(wish.processors) * wish.blocks * wish.threads / (column_threads * row_threads);
+    const int64_t fair = std::min<int64_t>(blocks_of(walks, at_once), wish.most_rows);
     rows_per_tile = blocks_of(fair, wish.unroll) * wish.unroll * row_threads;
     row_tiles = uint32_t(blocks_of(rows, rows_per_tile));
   }

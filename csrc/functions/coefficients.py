@@ -116,9 +116,7 @@ def thread_polynomials(near_degree, far_degree, join, end, bits):
         return (erf(sqrt(v)) / sqrt(v) if v else 2 / sqrt(pi)) - 1
 
     near = best(n, lambda v: 1 / (1 + n(v)), mpf(0), join**2, near_degree)
-    far = best(
-        lambda a: log(erfc(a), 2), lambda a: log(2) * erfc(a) / erf(a), join, end, far_degree
-    )
+    far = best(lambda a: log(erfc(a), 2), lambda a: log(2) * erfc(a) / erf(a), join, end, far_degree)
     worst = mpf(0)
     for k in range(1, 2001):
         a = mpf(k) / 200

@@ -7,11 +7,11 @@
 //   (bfloat16    relative 2^-15.4      on a GPU)
 //
 // for every finite u, denormals included, on every instruction set and GPU; erf(±0) = ±0, erf(±Inf) = ±1 exactly, NaN
-// gives NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to this,
-// and README.md has what was measured.
+// gives NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to
+// this, and README.md has what was measured.
 //
-// The same function twice: for the vectors of a CPU, which permute tables, and for one thread of a GPU, which has a power
-// of two in one instruction.
+// The same function twice: for the vectors of a CPU, which permute tables, and for one thread of a GPU, which has a
+// power of two in one instruction.
 #pragma once
 #include "erf_coefficients.h"
 
@@ -114,7 +114,7 @@ struct Erf {
   using Polynomials =
       std::conditional_t<std::is_same_v<T, float>, coefficients::ErfThread<6, 5>,
                          std::conditional_t<std::is_same_v<T, Half>, coefficients::ErfThread<2, 5>,  // 11 bits
-                                            coefficients::ErfThread<2, 3>>>;                         // 8 bits
+                                            coefficients::ErfThread<2, 3> > >;                       // 8 bits
 
   DERF_THREAD static float value(float u) {
     const float near = std::fma(u, evaluate<typename Polynomials::Near>(u * u), u);

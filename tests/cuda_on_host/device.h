@@ -1,6 +1,8 @@
 // CUDA for the host: what csrc/cuda/device.cuh gives the kernels on a GPU, in plain C++. The threads of a block are
 // fibers that take turns at barriers; the blocks run one after the other.
 #pragma once
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -12,9 +14,6 @@
 #include <limits>
 #include <memory>
 #include <vector>
-
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
 
 #define __global__
 #define __launch_bounds__(...)
@@ -44,9 +43,6 @@ class Block {
   void run(uint32_t threads, const std::function<void()>& body);
   // Called by a thread: goes on when all others have come here.
   void barrier();
-  // Called by every thread: the value of the thread `distance` above in its group of 32.
-  template <class Number>
-  Number from_lane_below(Number mine, uint32_t distance);
 
  private:
   struct Fiber {
@@ -63,12 +59,14 @@ class Block {
   ucontext_t scheduler_start_;
   jmp_buf scheduler_;
   const std::function<void()>* body_;
-  double exchanged_[2][1024];  // in turn, as the first to come may already write its next value
 };
 inline Block block;
 
 }  // namespace on_host
 
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
 using on_host::blockDim;
 using on_host::blockIdx;
 using on_host::threadIdx;
@@ -89,11 +87,13 @@ inline float widen(Half x) { return c10::Half(x.bits, c10::Half::from_bits()); }
 inline uint32_t narrow_pair(BFloat16, float low, float high) {
   return c10::BFloat16(low).x | uint32_t(c10::BFloat16(high).x) << 16;
 }
-inline uint32_t narrow_pair(Half, float low, float high) { return c10::Half(low).x | uint32_t(c10::Half(high).x) << 16; }
+inline uint32_t narrow_pair(Half, float low, float high) {
+  return c10::Half(low).x | uint32_t(c10::Half(high).x) << 16;
+}
 
-template <class Number>
-Number from_lane_below(Number x, int distance) {
-  return on_host::block.from_lane_below(x, distance);
+template <class Packet>
+void write_at_once(Packet* to, Packet packet) {
+  *to = packet;
 }
 
 inline int processors() { return on_host::settings.processors; }
@@ -164,14 +164,6 @@ inline void Block::barrier() {
   if (_setjmp(fiber.position) == 0) {
     _longjmp(scheduler_, 1);
   }
-}
-
-template <class Number>
-Number Block::from_lane_below(Number mine, uint32_t distance) {
-  const uint32_t thread = threadIdx.x, turn = fibers_[thread].barriers % 2;
-  exchanged_[turn][thread] = mine;
-  barrier();
-  return thread % 32 + distance < 32 ? Number(exchanged_[turn][thread + distance]) : mine;
 }
 
 }  // namespace on_host
