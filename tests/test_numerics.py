@@ -1,9 +1,9 @@
 """The numerics table of the contract: erf and its slope, for every instruction set and for CUDA, against mpmath and
 float64.
 
-``derf._C.evaluate``, and for CUDA its source on the host, give value and slope of each accuracy tier before any rounding
-to 16 bits; the same bounds are then tried on the operator as it runs by default and under each instruction set in a
-process of its own.
+``derf._C.evaluate``, and for CUDA its source on the host, give value and slope of each accuracy tier before any
+rounding to 16 bits; the same bounds are then tried on the operator as it runs by default and under each instruction set
+in a process of its own.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Shapes that cut the work in every way: tall and narrow, short and wide, images, sequences, odd sizes and addresses."""
+"""Shapes that cut the work in every way: tall and narrow, short and wide, images, odd sizes and addresses."""
 
 import pytest
 import torch
