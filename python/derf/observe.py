@@ -48,8 +48,9 @@ def observe(module: nn.Module) -> Observed:
     weight = next((name for name in _WEIGHTS if name in names), None)
     bias = next((name for name in _BIASES if name in names), None)
     shape = _shape(module, names)
-    if module._modules or module._buffers:
-        raise Unsuitable(f"it has more than parameters: {', '.join([*module._modules, *module._buffers])}")
+    others = [name for name, other in (module._modules | module._buffers).items() if other is not None]
+    if others:
+        raise Unsuitable(f"it has more than parameters: {', '.join(others)}")
     if not shape:
         raise Unsuitable("it has no parameters and does not say its size")
     random = torch.Generator().manual_seed(0)
