@@ -8,17 +8,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .modules import DTYPES, Derf
-from .norms import NormSpec, describe, looks_like_norm, qualified_name
+from .norms import NormSpec, describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .recipes import Recipe, recipe_called
 from .report import KeptNorm, ReplacedNorm, Report
 from .selection import QUERY_KEY_NORMS, Selector, Start, selected, selectors, starts
 
+# Names of classes, for nothing here imports torch.distributed; torch has moved some of them between modules.
 _WRAPPERS = {
-    "torch.nn.parallel.distributed.DistributedDataParallel": "wrapped by DistributedDataParallel",
-    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": "wrapped by FSDP",
-    "torch.distributed.fsdp._fully_shard._fully_shard.FSDPModule": "sharded by fully_shard",
-    "torch._dynamo.eval_frame.OptimizedModule": "compiled by torch.compile",
+    "DistributedDataParallel": "wrapped by DistributedDataParallel",
+    "FullyShardedDataParallel": "wrapped by FullyShardedDataParallel",
+    "FSDPModule": "sharded by fully_shard",
+    "OptimizedModule": "compiled by torch.compile",
 }
 # These handle a module's state dict, know its parameters and are bound to it: a Derf cannot take them over.
 _STATE_HOOKS = (
@@ -134,7 +135,8 @@ def _refuse_wrapped(name: str, module: nn.Module) -> None:
     elif module._compiled_call_impl is not None:
         how = "compiled by torch.compile"
     else:
-        how = next((_WRAPPERS[n] for n in map(qualified_name, type(module).__mro__) if n in _WRAPPERS), "")
+        torchs = (cls.__name__ for cls in type(module).__mro__ if cls.__module__.startswith("torch."))
+        how = next((_WRAPPERS[name] for name in torchs if name in _WRAPPERS), "")
     if how:
         raise TypeError(
             f"derf: model must be neither scripted, compiled nor distributed, but {name} is {how}. "
