@@ -14,6 +14,7 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
+from . import flops  # noqa: E402  (registers its formulas)
 from .config import show_config  # noqa: E402  (these use the operators)
 from .functional import derf  # noqa: E402
 from .modules import Derf  # noqa: E402
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "convert_state_dict",
     "derf",
+    "flops",
     "no_weight_decay_names",
     "parameter_groups",
     "register_norm",

@@ -69,9 +69,8 @@ def make_plan(
     plan = Plan()
     names = _names(modules)
     specs: dict[nn.Module, NormSpec] = {}
-    for name, module in modules.items():
-        if not looks_like_norm(module):
-            continue
+    candidates = {name: module for name, module in modules.items() if looks_like_norm(module)}
+    for name, module in candidates.items():
         try:
             _select(names[module], module, included, excluded)
             _refuse_changed(name or "model", module)
@@ -79,8 +78,8 @@ def make_plan(
         except Unsuitable as reason:
             plan.report.kept.append(KeptNorm(name, type(module), str(reason)))
     for by in included or ():
-        if not any(selected(by, names[module], module) for module in specs):
-            raise ValueError(f"derf: include has {by!r}, which matches no normalization layer that can be replaced")
+        if not any(selected(by, names[module], module) for module in candidates.values()):
+            raise ValueError(f"derf: include has {by!r}, which matches no normalization layer of the model")
     _refuse_fused(modules, specs)
 
     first_names = [names[module][0] for module in specs]

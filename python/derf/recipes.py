@@ -1,8 +1,8 @@
 """Starts and changes with which the authors trained their models, by name.
 
-Sources: the repository of "Stronger Normalization-Free Transformers", github.com/zlab-princeton/Derf at 8dd9ea3; for
-LLaMA, which its authors did not train with Derf, that of "Transformers without Normalization",
-github.com/jiachenzhu/DyT, whose layer has tanh in the place of erf.
+From the code of "Stronger Normalization-Free Transformers" (arXiv 2512.10938) at commit 8dd9ea3. Its authors did not
+train LLaMA: that recipe is from the code of "Transformers without Normalization" (arXiv 2503.10622), whose layer has
+tanh in the place of erf.
 """
 
 import fnmatch
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 ChangeModel = Callable[[], None]
+_DERF = "github.com/zlab-princeton/Derf:"
+_DYT = "github.com/jiachenzhu/DyT:"
 
 
 class EmbeddingScale(nn.Module):
@@ -125,41 +127,41 @@ def _join(parent: str, child: str) -> str:
 RECIPES: dict[str, Recipe] = {
     "vit": Recipe(
         alpha=0.5,
-        source="ViT/main.py, ViT/README.md",
+        source=f"{_DERF} ViT/main.py, ViT/README.md",
         training="AdamW, lr 4e-3, weight decay 0.05 (none on vectors), 300 epochs, 20 of warm-up, batch 4096, "
         "average of the weights (EMA), average pooling; ViT-B drop path 0.15; ViT-L drop path 0.5 and betas 0.9, 0.95",
     ),
     "dit": Recipe(
         alpha=0.5,
-        source="DiT/train.py, DiT/models.py, DiT/README.md",
+        source=f"{_DERF} DiT/train.py, DiT/models.py, DiT/README.md",
         training="alpha=1.0 for DiT-XL; AdamW, lr 1e-4, 2e-4 or 4e-4, no weight decay, batch 256, 80 epochs; the last "
         "layer is not initialized to zero, nor is the modulation of the blocks of L and XL",
     ),
     "wav2vec2": Recipe(
         alpha=0.5,
         include=("*encoder.layer_norm", "*encoder.layers.*"),
-        source="speech model/dynamic_erf.patch, speech model/wav2vec2_large_librispeech.yaml",
+        source=f"{_DERF} speech model/dynamic_erf.patch, speech model/wav2vec2_large_librispeech.yaml",
         training="norms first (do_stable_layer_norm=True), float32 (no fp16); Large: Adam, lr 3e-4, betas 0.9, 0.98, "
         "eps 1e-6, weight decay 0.01, 20,000 of 250,000 updates warm-up; Base: as fairseq has it",
     ),
     "dna": Recipe(
         alpha=0.5,
         bias=True,
-        source="DNA model/dynamic_erf.py, DNA model/dynamic_erf.patch",
+        source=f"{_DERF} DNA model/dynamic_erf.py, DNA model/dynamic_erf.patch",
         training="as Caduceus' pretraining scripts for HyenaDNA and Caduceus; no fused add and norm",
     ),
     "gpt2": Recipe(
         alpha=1.0,
         bias=True,
         scale=_scale_after_positions,
-        source="language model/model_derf.patch, language model/train_derf.patch",
+        source=f"{_DERF} language model/model_derf.patch, language model/train_derf.patch",
         training="as nanoGPT's train_gpt2: AdamW, lr 6e-4; starts of their own for attention, FFN and final norm by "
         'alpha={"*.ln_1": ..., "*.ln_2": ..., "*ln_f": ...}',
     ),
     "llama": Recipe(
         alpha=_llama_alpha,
         scale=_scale_tokens,
-        source="DyT: other_tasks/LLaMA/README.md, other_tasks/LLaMA/fms_fsdp/models/llama.py",
+        source=f"{_DYT} other_tasks/LLaMA/README.md, other_tasks/LLaMA/fms_fsdp/models/llama.py",
         training="alpha of attention's norms and of the others: 7B 0.8, 0.2; 13B 0.6, 0.15; 34B and 70B 0.2, 0.05; "
         "lr 3e-4, for 34B and 70B 1.5e-4",
     ),

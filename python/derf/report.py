@@ -62,12 +62,12 @@ class Report:
         parts = []
         if self.replaced:
             header = ("name", "was", "becomes", "shape", "alpha", "shift", "takes over")
-            parts.append(_table(header, [_row(entry) for entry in self.replaced]))
+            parts.append(table(header, [_row(entry) for entry in self.replaced]))
         else:
             parts.append("no normalization layer to replace")
         if self.kept:
             rows = [(entry.name or "(model)", entry.old.__name__, entry.reason) for entry in self.kept]
-            parts.append(_table(("name", "stays", "because"), rows))
+            parts.append(table(("name", "stays", "because"), rows))
         if self.changes:
             parts.append("\n".join(self.changes))
         return "\n\n".join(parts)
@@ -81,7 +81,8 @@ def _row(entry: ReplacedNorm) -> tuple[str, ...]:
     return name, entry.old.__name__, type(new).__name__, shape, *starts, ", ".join(entry.copied) or "nothing"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Columns under a header, with two spaces between them."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, tuple("-" * width for width in widths), *rows]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

@@ -1,8 +1,13 @@
 """timm's models after replace_norm."""
 
+import re
+
+import derf
 import pytest
 import torch
 import zoo
+from derf import cli
+from torch.utils.flop_counter import FlopCounterMode
 
 timm = zoo.library("timm")
 
@@ -46,3 +51,58 @@ def test_query_and_key_norms_on_request(include, norms):
     images = torch.randn(2, 3, 32, 32)
     model = timm.create_model("vit_base_patch16_224", **VIT, qk_norm=True)
     zoo.check(model, lambda model: model(images), norms, include=include)
+
+
+def test_command_line(capsys):
+    cli.main(["replace", "--timm", "convnext_atto"])
+    rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", x) for x in capsys.readouterr().out.splitlines())}
+    assert rows["stages.1.downsample.0"][:3] == ["LayerNorm2d", "Derf", "[40], channel_dim=1"]
+    counter = FlopCounterMode(display=False, custom_mapping=derf.flops.norm_formulas())
+    model = derf.replace_norm(timm.create_model("convnext_atto"))
+    layers = [module for module in model.modules() if isinstance(module, derf.Derf)]
+    flops = 0
+
+    def count(layer, inputs, output):
+        nonlocal flops
+        with counter:
+            type(layer).forward(layer, *inputs)
+        flops += counter.get_total_flops()
+
+    for layer in layers:
+        layer.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.randn(1, 3, 224, 224))
+    assert int(rows["FLOPs, forward"][1].replace(",", "")) == flops
+    assert int(rows["parameters"][1].replace(",", "")) == sum(p.numel() for layer in layers for p in layer.parameters())
+
+
+def test_set_fast_norm_and_init_weights():
+    timm.layers.set_fast_norm(True)
+    try:
+        model = derf.replace_norm(timm.create_model("vit_base_patch16_224", **VIT))
+    finally:
+        timm.layers.set_fast_norm(False)
+    layers = [module for module in model.modules() if isinstance(module, derf.Derf)]
+    assert len(layers) == 5 and model(torch.randn(1, 3, 32, 32)).isfinite().all()
+    for layer in layers:
+        torch.nn.init.constant_(layer.alpha, 0.9)
+    model.init_weights()
+    assert {layer.alpha.item() for layer in layers} <= {0.9, 0.5}
+
+
+def test_weight_decay_beside_no_weight_decay_of_the_model():
+    model = derf.replace_norm(timm.create_model("vit_base_patch16_224", **VIT))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed, others = (
+        {names[id(p)] for p in group["params"]} for group in derf.parameter_groups(model, weight_decay=0.1)
+    )
+    assert decayed | others == set(names.values()) and not decayed & others
+    assert model.no_weight_decay() and model.no_weight_decay() & set(names.values()) <= others
+    assert derf.no_weight_decay_names(model) <= others
+    assert decayed == {"patch_embed.proj.weight", "head.weight"} | {
+        f"blocks.{block}.{layer}.weight"
+        for block in (0, 1)
+        for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    }
+    by_timm = timm.optim.param_groups_weight_decay(model, 0.1, no_weight_decay_list=model.no_weight_decay())
+    assert {names[id(p)] for group in by_timm if group["weight_decay"] for p in group["params"]} == decayed
