@@ -9,6 +9,7 @@ from .modules import Derf
 from .norms import describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .plan import Origin
+from .recipes import EmbeddingScale, ScaledEmbedding
 from .replace import CALL_HOOKS
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -68,7 +69,8 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> di
     Where model has a Derf in the place of a norm, and the checkpoint is of the norm: weight and bias become the Derf's,
     alpha and shift are where they are in model now. Where model has the norm and the checkpoint is of a Derf: alpha and
     shift are dropped. Either way a weight that counts from 1 in one of the two is shifted, and renamed where it has
-    another name. All else is passed on, and a checkpoint that already fits stays as it is.
+    another name. The authors' GPT-2 and LLaMA checkpoints call the scale of the embeddings ``shared_scale``; it becomes
+    the one that a recipe put into model. All else is passed on, and a checkpoint that already fits stays as it is.
 
     Args:
         state_dict: names and tensors, as ``state_dict()`` gives them; it is not changed.
@@ -91,6 +93,9 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> di
         if isinstance(module, Derf):
             if not of_derf:
                 _norm_to_derf(result, prefix, module, origin)
+        elif isinstance(module, (EmbeddingScale, ScaledEmbedding)):
+            scale = result.pop("shared_scale", module.scale.detach())
+            result.setdefault(f"{prefix}scale", scale)
         elif of_derf and looks_like_norm(module):
             _derf_to_norm(result, prefix, module)
     return result

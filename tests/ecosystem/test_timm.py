@@ -104,5 +104,7 @@ def test_weight_decay_beside_no_weight_decay_of_the_model():
         for block in (0, 1)
         for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
     }
-    by_timm = timm.optim.param_groups_weight_decay(model, 0.1, no_weight_decay_list=model.no_weight_decay())
+    by_timm = zoo.library("timm.optim").param_groups_weight_decay(
+        model, 0.1, no_weight_decay_list=model.no_weight_decay()
+    )
     assert {names[id(p)] for group in by_timm if group["weight_decay"] for p in group["params"]} == decayed
