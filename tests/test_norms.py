@@ -142,6 +142,11 @@ class GatedRMSNorm(Affine):
         return F.rms_norm(x * F.silu(gate), (6,), self.weight)
 
 
+class GatedOrNotRMSNorm(Affine):
+    def forward(self, x, gate=None):
+        return F.rms_norm(x if gate is None else x * F.silu(gate), (6,), self.weight)
+
+
 class LowRankNorm(Affine):
     names = ("weight", "bias", "rotation")
 
@@ -174,7 +179,8 @@ class CenteredNorm(nn.LayerNorm):
 IMPOSTORS = {
     "reciprocal": (ReciprocalRMSNorm, "does not say its size"),
     "scaled first": (ScaledFirstRMSNorm, "neither a LayerNorm nor an RMSNorm"),
-    "gated": (GatedRMSNorm, "neither a LayerNorm nor an RMSNorm"),
+    "gated": (GatedRMSNorm, "takes more than an input: gate"),
+    "gated if asked": (GatedOrNotRMSNorm, "takes more than an input: gate"),
     "three parameters": (LowRankNorm, "further parameters: rotation|neither"),
     "shape": (MisshapenNorm, r"its weight has shape \[1\], not \[6\]"),
     "activation": (lambda: ActivatedNorm(6), "more than parameters: act"),

@@ -6,6 +6,7 @@ So the forward of a class that nobody registered runs on random numbers, in a co
 shapes.
 """
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ def shell(module: nn.Module) -> nn.Module:
     """A module of the same class and attributes, without parameters, buffers, hooks and submodules."""
     bare = module.__class__.__new__(module.__class__)
     nn.Module.__init__(bare)
-    bare.__dict__.update((name, value) for name, value in module.__dict__.items() if name not in _PLAIN)
+    attributes = {name: value for name, value in module.__dict__.items() if name not in _PLAIN}
+    attributes.pop("forward", None)  # bound to the module
+    bare.__dict__.update(attributes)
     bare._parameters = dict.fromkeys(module._parameters)
     return bare
 
@@ -51,6 +54,9 @@ def observe(module: nn.Module) -> Observed:
     others = [name for name, other in (module._modules | module._buffers).items() if other is not None]
     if others:
         raise Unsuitable(f"it has more than parameters: {', '.join(others)}")
+    further = list(inspect.signature(type(module).forward).parameters)[2:]
+    if further:  # optional ones too: a Derf would be called with them
+        raise Unsuitable(f"its forward takes more than an input: {', '.join(further)}")
     if not shape:
         raise Unsuitable("it has no parameters and does not say its size")
     random = torch.Generator().manual_seed(0)

@@ -149,9 +149,11 @@ def _refuse_changed(name: str, norm: nn.Module) -> None:
             f"derf: {name} has parametrizations of {', '.join(norm.parametrizations)}. "
             "Call replace_norm first, then register them."
         )
-    if "forward" in norm.__dict__:
+    forward = norm.__dict__.get("forward")
+    # accelerate leaves a layer's very own there when it takes its hooks away.
+    if forward is not None and getattr(forward, "__func__", None) is not type(norm).forward:
         raise ValueError(
-            f"derf: the forward of {name} was exchanged for {norm.__dict__['forward']!r}, as accelerate's hooks do. "
+            f"derf: the forward of {name} was exchanged for {forward!r}, as accelerate's hooks do. "
             "Call replace_norm first, then add them."
         )
 

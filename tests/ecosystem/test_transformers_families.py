@@ -1,5 +1,12 @@
 """Transformers' models after replace_norm."""
 
+import contextlib
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import derf
 import pytest
 import torch
 import zoo
@@ -120,3 +127,45 @@ def test_clip():
         return torch.cat([output.text_embeds, output.image_embeds])
 
     zoo.check(model, call, (2 * 2 + 1) + (2 * 2 + 2))
+
+
+def every_norm_class():
+    """Each class of the library that calls itself a norm and can be built from its width alone."""
+    for file in sorted((Path(transformers.__file__).parent / "models").glob("*/modeling_*.py")):
+        if "Norm" not in file.read_text():
+            continue
+        try:
+            module = importlib.import_module(f"transformers.models.{file.parent.name}.{file.stem}")
+        except ImportError:  # wants a library that is not here
+            continue
+        for name, cls in vars(module).items():
+            if isinstance(cls, type) and re.search(r"Norm(2d|1P|Gated)?$", name) and cls.__module__ == module.__name__:
+                norm = None
+                for sizes in ((16,), ()):
+                    with contextlib.suppress(TypeError, AttributeError):
+                        norm = norm or cls(*sizes)
+                if norm is not None:
+                    yield name, cls, norm
+
+
+def test_every_norm_class_of_the_library():
+    """Which are replaced, which weights count from 1 and where the channels are, against what the sources say."""
+    replaced, left = {}, set()
+    for name, cls, norm in every_norm_class():
+        report = derf.replace_norm(norm, dry_run=True)
+        if report.replaced:
+            replaced[name] = report.replaced[0], inspect.getsource(cls)
+        else:
+            left.add(name)
+    assert len(replaced) > 200 and not left & replaced.keys()
+    # Two inputs; the reciprocal deviation alone; the weight before the norm; no size.
+    assert {"Qwen3NextRMSNormGated", "HYV4UnweightedRMSNorm", "NanoChatRMSNorm"} <= left
+    assert not [name for name in replaced if "Gated" in name or "Unweighted" in name]
+    for name, (entry, text) in replaced.items():
+        from_one = bool(re.search(r"1(\.0)? \+ self\.weight|self\.weight(\.float\(\))? \+ 1", text))
+        assert ("weight + 1" in entry.copied) == from_one, name
+        channels_first = "mean(1, " in text or "permute(0, 2, " in text
+        if "data_format" in text:  # ConvNeXt's have both, and start with the channels last
+            channels_first = False
+        assert entry.new.channel_dim == (1 if channels_first else -1), name
+    assert sum("weight + 1" in entry.copied for entry, _ in replaced.values()) > 10
