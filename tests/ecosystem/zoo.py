@@ -55,6 +55,8 @@ CLOSE = {"rtol": 1e-4, "atol": 256 * 2.0**-24}
 class EagerDerf(nn.Module):
     """The layer by hand, with the parameters of the norm of which it takes the place."""
 
+    eps = float("nan")  # nn.TransformerEncoderLayer compares it before it computes a LayerNorm of its own
+
     def __init__(self, norm, channel_dim=-1, offset=0.0, alpha=0.5):
         super().__init__()
         weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
