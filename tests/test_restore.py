@@ -5,7 +5,7 @@ import copy
 import derf
 import pytest
 import torch
-from test_norms import LOOK_ALIKES, each_look_alike
+from test_norms import LOOK_ALIKES, FromOneRMSNorm, each_look_alike
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,6 +46,15 @@ def test_shared_layers_stay_shared():
     norm = nn.LayerNorm(4)
     model = derf.restore_norm(derf.replace_norm(nn.Sequential(norm, nn.Sequential(norm))))
     assert model[0] is model[1][0]
+
+
+def test_a_weight_that_counts_from_1_stays_shared():
+    model = nn.Sequential(FromOneRMSNorm(), FromOneRMSNorm())
+    model[1].weight = model[0].weight
+    derf.replace_norm(model)
+    assert model[0].weight is model[1].weight
+    derf.restore_norm(model)
+    assert model[0].weight is model[1].weight and type(model[1]) is FromOneRMSNorm
 
 
 def test_an_encoder_is_a_plain_one_again():

@@ -86,11 +86,11 @@ def make_plan(
     alphas = starts(chosen.alpha if alpha is None else alpha, first_names, "alpha")
     shifts = starts(0.0 if shift is None else shift, first_names, "shift")
     add_bias = chosen.bias if bias is None else bias
-    counted_from_0: dict[nn.Parameter, nn.Parameter] = {}
+    counted_from_1: dict[nn.Parameter, nn.Parameter] = {}
     for module, spec in specs.items():
         first, *aliases = names[module]
         example = _example(modules, first)
-        new = _derf(module, spec, example, alphas[first], shifts[first], keep_affine, add_bias, counted_from_0)
+        new = _derf(module, spec, example, alphas[first], shifts[first], keep_affine, add_bias, counted_from_1)
         plan.derfs[module] = new
         copied = _copied(spec) if keep_affine else ()
         plan.report.replaced.append(ReplacedNorm(first, type(module), new, copied, tuple(aliases)))
@@ -194,7 +194,7 @@ def _derf(
     shift: float,
     keep_affine: bool,
     add_bias: bool,
-    counted_from_0: dict[nn.Parameter, nn.Parameter],
+    counted_from_1: dict[nn.Parameter, nn.Parameter],
 ) -> Derf:
     found = _parameters(example)
     like = found[0] if found else torch.empty(0)
@@ -212,9 +212,9 @@ def _derf(
     if spec.weight is None:
         new.weight = None
     elif keep_affine and spec.weight_offset:
-        if spec.weight not in counted_from_0:  # or norms that share their weight would not go on sharing it
-            counted_from_0[spec.weight] = nn.Parameter(spec.weight.detach() + spec.weight_offset)
-        new.weight = counted_from_0[spec.weight]
+        if spec.weight not in counted_from_1:  # layers that share their weight go on sharing it
+            counted_from_1[spec.weight] = nn.Parameter(spec.weight.detach() + spec.weight_offset)
+        new.weight = counted_from_1[spec.weight]
     elif keep_affine:  # the very parameter: what holds it (a tied weight, an optimizer) goes on holding it
         new.weight = spec.weight
     if keep_affine and spec.bias is not None:

@@ -36,7 +36,8 @@ def restore_norm(model: Model) -> Model | nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
-    norms = {module: _norm(module) for module in model.modules() if _origin(module)}
+    counted_from_0: dict[nn.Parameter, nn.Parameter] = {}
+    norms = {module: _norm(module, counted_from_0) for module in model.modules() if _origin(module)}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in norms:
@@ -48,13 +49,16 @@ def _origin(module: nn.Module) -> Origin | None:
     return getattr(module, "origin", None) if isinstance(module, Derf) else None
 
 
-def _norm(derf: Derf) -> nn.Module:
+def _norm(derf: Derf, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
     origin = _origin(derf)
     norm = shell(origin.norm)
     if origin.weight:
         weight = derf.weight
         if origin.weight_offset:
-            weight = nn.Parameter(weight.detach() - origin.weight_offset, weight.requires_grad)
+            if weight not in counted_from_0:  # layers that share their weight go on sharing it
+                shifted = weight.detach() - origin.weight_offset
+                counted_from_0[weight] = nn.Parameter(shifted, weight.requires_grad)
+            weight = counted_from_0[weight]
         norm._parameters[origin.weight] = weight
     if origin.bias:
         norm._parameters[origin.bias] = derf.bias
