@@ -302,6 +302,14 @@ def test_an_adapter_that_contradicts_the_layer_is_not_believed(spec, reason):
     assert re.search(reason, report.kept[0].reason)
 
 
+def test_an_adapter_that_returns_something_else_is_refused():
+    derf.register_norm(nn.LayerNorm, lambda norm: norm.weight)
+    model = nn.Sequential(nn.RMSNorm(6), nn.LayerNorm(6))
+    with pytest.raises(TypeError, match="^derf: the adapter of LayerNorm must return a NormSpec"):
+        derf.replace_norm(model)
+    assert type(model[0]) is nn.RMSNorm
+
+
 @pytest.mark.parametrize(
     ("cls", "adapter", "argument"),
     [(nn.LayerNorm(3), lambda norm: None, "cls"), (int, lambda norm: None, "cls"), (nn.LayerNorm, None, "adapter")],

@@ -50,7 +50,7 @@ def transformers_model(folder: str, length: int) -> tuple[nn.Module, Callable[[n
     """The model that a config.json describes, without memory for its weights."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     classes = [getattr(transformers, name, None) for name in config.architectures or ()]
     with torch.device("meta"):
         model = classes[0](config) if classes and classes[0] else transformers.AutoModel.from_config(config)

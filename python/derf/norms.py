@@ -122,6 +122,7 @@ def describe(module: nn.Module) -> NormSpec:
 
     Raises:
         Unsuitable: where a Derf cannot replace it; the message says why.
+        TypeError: where its adapter returns no spec.
     """
     parameters = {name: p for name, p in module._parameters.items() if p is not None}
     adapter = _registered(type(module))
@@ -129,6 +130,10 @@ def describe(module: nn.Module) -> NormSpec:
         spec = adapter(module)
         if spec is None:
             raise Unsuitable("its adapter leaves it")
+        if not isinstance(spec, NormSpec):
+            raise TypeError(
+                f"derf: the adapter of {type(module).__qualname__} must return a NormSpec, but gave {spec!r}"
+            )
     else:
         observed = observe(module)
         weight, bias = parameters.get(observed.weight), parameters.get(observed.bias)

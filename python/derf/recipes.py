@@ -170,6 +170,6 @@ RECIPES: dict[str, Recipe] = {
 
 def recipe_called(name: str) -> Recipe:
     """The recipe of a name; ValueError where there is none."""
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise ValueError(f"derf: recipe must be one of {', '.join(map(repr, RECIPES))}, but is {name!r}")
     return RECIPES[name]
