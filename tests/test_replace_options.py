@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import warnings
 
 import derf
 import pytest
@@ -229,6 +230,10 @@ def test_hooks_that_cannot_be_kept_are_named():
     model[1].register_state_dict_post_hook(lambda *_: None)
     model[1].register_load_state_dict_pre_hook(lambda *_: None)
     report = derf.replace_norm(model, dry_run=True)
+    with warnings.catch_warnings(), pytest.raises(UserWarning):
+        warnings.simplefilter("error")
+        derf.replace_norm(model)
+    assert not derfs(model)
     with pytest.warns(UserWarning, match="^derf: 1 had state_dict_hooks, load_state_dict_pre_hooks"):
         derf.replace_norm(model)
     assert any("state_dict_hooks" in change for change in report.changes)

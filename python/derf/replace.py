@@ -121,6 +121,8 @@ def replace_norm(
 
 
 def _carry_out(plan: Plan, model: Model) -> Model | Derf:
+    for warning in plan.warnings:  # first: a filter may make an error of it
+        warnings.warn(f"derf: {warning}", stacklevel=3)
     modules = list(model.modules())
     for norm, new in plan.derfs.items():
         for hooks in CALL_HOOKS:
@@ -133,8 +135,6 @@ def _carry_out(plan: Plan, model: Model) -> Model | Derf:
         _leave_fast_path(parent)
     for change in plan.changes:
         change()
-    for warning in plan.warnings:
-        warnings.warn(f"derf: {warning}", stacklevel=3)
     return plan.derfs.get(model, model)
 
 
