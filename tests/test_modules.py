@@ -217,7 +217,10 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-@pytest.mark.parametrize("name", ["derf", "derf.functional", "derf.modules", "derf.replace"])
+WITH_EXAMPLES = ["functional", "modules", "norms", "replace", "report", "restore", "weight_decay"]
+
+
+@pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in WITH_EXAMPLES)])
 def test_examples_in_docstrings_run(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -14,10 +14,29 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
+from . import flops  # noqa: E402  (registers its formulas)
 from .config import show_config  # noqa: E402  (these use the operators)
 from .functional import derf  # noqa: E402
 from .modules import Derf  # noqa: E402
+from .norms import NormSpec, register_norm  # noqa: E402
 from .replace import replace_norm  # noqa: E402
+from .report import Report  # noqa: E402
+from .restore import convert_state_dict, restore_norm  # noqa: E402
+from .weight_decay import no_weight_decay_names, parameter_groups  # noqa: E402
 
 __version__ = _version("derf")
-__all__ = ["Derf", "__version__", "derf", "replace_norm", "show_config"]
+__all__ = [
+    "Derf",
+    "NormSpec",
+    "Report",
+    "__version__",
+    "convert_state_dict",
+    "derf",
+    "flops",
+    "no_weight_decay_names",
+    "parameter_groups",
+    "register_norm",
+    "replace_norm",
+    "restore_norm",
+    "show_config",
+]

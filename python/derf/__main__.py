@@ -1,6 +1,6 @@
-"""`python -m derf` prints how derf was built and what it uses here."""
+"""`python -m derf` prints how derf was built; `python -m derf replace` what replace_norm would do to a model."""
 
-from . import show_config
+from .cli import main
 
 if __name__ == "__main__":
-    print(show_config())
+    main()

@@ -30,17 +30,18 @@ def _checked_shape(normalized_shape: int | Iterable[int], channel_dim: int) -> t
     return tuple(int(size) for size in shape)
 
 
-_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
     dtype = torch.get_default_dtype() if dtype is None else dtype
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise TypeError(f"derf: dtype must be float64, float32, float16 or bfloat16, but is {dtype!r}")
     return dtype
 
 
-def _checked_start(value: float, name: str) -> float:
+def checked_start(value: float, name: str) -> float:
+    """The value as a float, once it is seen to be a finite number."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"derf: {name} must be a number, but is {value!r}")
     if not math.isfinite(value):
@@ -106,8 +107,8 @@ class Derf(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         shape = _checked_shape(normalized_shape, channel_dim)
-        alpha_init = _checked_start(alpha_init, "alpha_init")
-        shift_init = _checked_start(shift_init, "shift_init")
+        alpha_init = checked_start(alpha_init, "alpha_init")
+        shift_init = checked_start(shift_init, "shift_init")
         dtype = _checked_dtype(dtype)
         super().__init__()
         self.normalized_shape = shape

@@ -1,121 +1,141 @@
-"""From a model with LayerNorm to one with Derf."""
+"""From a model with normalization layers to one with Derf."""
 
-from typing import TypeVar
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, overload
 
-import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 
 from .modules import Derf
+from .plan import Plan, make_plan
+from .report import Report
+from .selection import Selector, Start
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Model = TypeVar("Model", bound=nn.Module)
 
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
+# What a call of a module runs. The new module gets the dictionaries themselves, so that their handles go on working.
+CALL_HOOKS = (
+    *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+    *("_backward_hooks", "_backward_pre_hooks", "_is_full_backward_hook"),
 )
 
 
-def replace_norm(model: Model, *, alpha_init: float = 0.5, shift_init: float = 0.0) -> Model | Derf:
-    """Put a :class:`derf.Derf` in the place of every ``torch.nn.LayerNorm`` of a model, and return the model.
+class _Options(TypedDict, total=False):
+    alpha: Start | None
+    shift: Start | None
+    include: Selector | Sequence[Selector] | None
+    exclude: Selector | Sequence[Selector] | None
+    keep_affine: bool
+    bias: bool | None
+    recipe: str | None
+
+
+@overload
+def replace_norm(model: Model, *, dry_run: Literal[True], **options: "Unpack[_Options]") -> Report: ...
+
+
+@overload
+def replace_norm(
+    model: Model, *, return_report: Literal[True], **options: "Unpack[_Options]"
+) -> tuple[Model | Derf, Report]: ...
+
+
+@overload
+def replace_norm(model: Model, **options: "Unpack[_Options]") -> Model | Derf: ...
+
+
+def replace_norm(
+    model: Model,
+    *,
+    alpha: Start | None = None,
+    shift: Start | None = None,
+    include: Selector | Sequence[Selector] | None = None,
+    exclude: Selector | Sequence[Selector] | None = None,
+    keep_affine: bool = True,
+    bias: bool | None = None,
+    recipe: str | None = None,
+    dry_run: bool = False,
+    return_report: bool = False,
+) -> Model | Derf | Report | tuple[Model | Derf, Report]:
+    """Put a :class:`derf.Derf` in the place of every LayerNorm and RMSNorm of a model, and return the model.
 
     The layers are exchanged in place, wherever they are: nested, in containers, under several names (a shared layer
-    stays shared). Where the model itself is a LayerNorm, the Derf is returned. A new layer takes over the old one's
-    shape, its weight and bias (values, dtype, device, requires_grad; what was absent stays absent) and its train or
-    eval mode; alpha and shift start anew, frozen where the weight is. Other layers, subclasses of LayerNorm included,
-    stay as they are.
+    stays shared). Where the model itself is a norm, the Derf is returned. Layers of other libraries are recognised by
+    what they compute, those of [N, C, H, W] images and those whose weight counts from 1 included, and
+    :func:`derf.register_norm` adds to them. A new layer takes over the old one's shape, its weight and bias (values,
+    dtype, device, requires_grad; what was absent stays absent), its train or eval mode and its hooks; alpha and shift
+    start anew, frozen where the old layer is.
 
-    Training from the start, or further training, is needed: a Derf does not compute what the LayerNorm did. Build
-    the optimizer after the exchange, for alpha and shift are new parameters.
+    Training from the start, or further training, is needed: a Derf does not compute what the norm did. Build the
+    optimizer after the exchange, for alpha and shift are new parameters (:func:`derf.parameter_groups`). Load a
+    checkpoint of the model with norms before it, or see :func:`derf.convert_state_dict`; distribute, compile, script
+    and parametrize the model after it. :func:`derf.restore_norm` is the way back.
 
     Args:
-        model: any ``nn.Module`` that is no ScriptModule.
-        alpha_init: where alpha starts in every layer; the paper's default is 0.5.
-        shift_init: where shift starts in every layer.
+        model: any ``nn.Module``.
+        alpha: where alpha starts; the default is the recipe's, or 0.5. One number for all layers, a function from
+            qualified name to number, or a mapping whose keys are names or patterns (``"*.norm1"``; the first that
+            matches counts, and every replaced layer needs one).
+        shift: where shift starts, likewise; the default is 0.
+        include: which norms are replaced: a pattern of qualified names, a class, a function of name and module, or
+            several of these. The default is all but those of queries and keys (``q_norm``, ``k_norm`` and the like);
+            ``"*"`` means those too.
+        exclude: which of them stay, likewise.
+        keep_affine: whether weight and bias keep their values (the very parameters, except where a weight counts from
+            1), or start at 1 and 0.
+        bias: True gives a bias, which starts at 0, to layers that have a weight alone; the default is the recipe's, or
+            False.
+        recipe: "vit", "dit", "wav2vec2", "dna", "gpt2" or "llama" for the starts and changes with which the authors
+            trained such models (derf/recipes.py has them all, with sources). Other arguments go before it.
+        dry_run: whether the model stays as it is and the report of what would happen is returned in its place.
+        return_report: whether (model, report) is returned; see :class:`derf.Report`.
 
     Raises:
-        TypeError: where model is no ``nn.Module``, or is or contains a ScriptModule: convert first, then script.
-        ValueError: where a LayerNorm has hooks or parametrizations, which would be lost; nothing is changed then.
+        TypeError: for arguments of a wrong type; where model is no ``nn.Module``, or is or contains a scripted or
+            compiled module or one wrapped by DDP or FSDP: convert first.
+        ValueError: where a norm that would be replaced has parametrizations or a forward of its own, or hands its
+            weights to a fused kernel; where include matches nothing, or alpha or shift do not cover every layer.
+
+    After an error the model is as it was.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
 
     >>> import torch, derf
     >>> encoder = torch.nn.TransformerEncoderLayer(d_model=16, nhead=2)
-    >>> derf.replace_norm(encoder).norm1
-    Derf((16,), alpha_init=0.5, shift_init=0.0)
-    >>> derf.replace_norm(torch.nn.LayerNorm(8, bias=False))
+    >>> derf.replace_norm(encoder, alpha={"norm1": 0.8, "*": 0.2}).norm1
+    Derf((16,), alpha_init=0.8, shift_init=0.0)
+    >>> derf.replace_norm(torch.nn.RMSNorm(8))
     Derf((8,), alpha_init=0.5, shift_init=0.0, bias=False)
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
-    modules = dict(model.named_modules())
-    for name, module in modules.items():
-        _check_convertible(name or "model", module)
-    replacements = {
-        module: _derf_like(module, _example(modules, name), alpha_init, shift_init)
-        for name, module in modules.items()
-        if type(module) is nn.LayerNorm
-    }
-    if not replacements:
-        return model
-    for parent in modules.values():
+    plan = make_plan(model, alpha, shift, include, exclude, keep_affine, bias, recipe)
+    if dry_run:
+        return plan.report
+    result = _carry_out(plan, model)
+    return (result, plan.report) if return_report else result
+
+
+def _carry_out(plan: Plan, model: Model) -> Model | Derf:
+    for warning in plan.warnings:  # first: a filter may make an error of it
+        warnings.warn(f"derf: {warning}", stacklevel=3)
+    modules = list(model.modules())
+    for norm, new in plan.derfs.items():
+        for hooks in CALL_HOOKS:
+            new.__dict__[hooks] = norm.__dict__[hooks]
+    for parent in modules:
         for name, child in parent._modules.items():
-            if child in replacements:
-                parent._modules[name] = replacements[child]
-    for parent in modules.values():
+            if child in plan.derfs:
+                parent._modules[name] = plan.derfs[child]
+    for parent in modules:
         _leave_fast_path(parent)
-    return replacements.get(model, model)
-
-
-def _check_convertible(name: str, module: nn.Module) -> None:
-    if isinstance(module, torch.jit.ScriptModule):
-        raise TypeError(
-            f"derf: model must hold no ScriptModule, but {name} is a {type(module).__qualname__}. "
-            "Call replace_norm first, then torch.jit.script or torch.jit.trace."
-        )
-    if parametrize.is_parametrized(module) and isinstance(module, nn.LayerNorm):
-        raise ValueError(
-            f"derf: {name} has parametrizations of {', '.join(module.parametrizations)}. "
-            "Call replace_norm first, then register them."
-        )
-    hooks = [kind.strip("_") for kind in _HOOKS if getattr(module, kind, None)] if type(module) is nn.LayerNorm else []
-    if hooks:
-        raise ValueError(f"derf: {name} has {', '.join(hooks)}. Call replace_norm first, then register them.")
-
-
-def _example(modules: dict[str, nn.Module], name: str) -> Tensor:
-    """A tensor whose dtype and device the new parameters take: the layer's own, or else its nearest neighbour's."""
-    while True:
-        found = next((p for p in modules[name].parameters() if p.is_floating_point()), None)
-        if found is not None or not name:
-            return torch.empty(0) if found is None else found
-        name = name.rpartition(".")[0]
-
-
-def _derf_like(norm: nn.LayerNorm, example: Tensor, alpha_init: float, shift_init: float) -> Derf:
-    new = Derf(
-        norm.normalized_shape,
-        alpha_init=alpha_init,
-        shift_init=shift_init,
-        elementwise_affine=norm.weight is not None,
-        bias=norm.bias is not None,
-        device=example.device,
-        dtype=example.dtype,
-    )
-    # The very parameters: what holds them (a tied weight, an optimizer) goes on holding them.
-    if norm.weight is not None:
-        new.weight = norm.weight
-        new.alpha.requires_grad_(norm.weight.requires_grad)  # a frozen layer stays frozen
-        new.shift.requires_grad_(norm.weight.requires_grad)
-    if norm.bias is not None:
-        new.bias = norm.bias
-    return new.train(norm.training)
+    for change in plan.changes:
+        change()
+    return plan.derfs.get(model, model)
 
 
 def _leave_fast_path(parent: nn.Module) -> None:

@@ -1,0 +1,161 @@
+"""`python -m derf replace`: what replace_norm would do to a model, and what that changes."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import nn
+
+from .config import show_config
+from .flops import derf_backward_flops, derf_flops, norm_backward_flops, norm_flops
+from .recipes import RECIPES
+from .replace import replace_norm
+from .report import ReplacedNorm, Report, table
+
+
+@dataclass
+class Costs:
+    """Of all replaced layers in one forward, or one forward and backward, of one example."""
+
+    parameters: int = 0
+    forward_flops: int = 0
+    backward_flops: int = 0
+    forward_bytes: int = 0
+    backward_bytes: int = 0
+
+    def rows(self, other: "Costs") -> list[tuple[str, ...]]:
+        names = {
+            "parameters": "parameters",
+            "forward_flops": "FLOPs, forward",
+            "backward_flops": "FLOPs, backward",
+            "forward_bytes": "bytes, forward",
+            "backward_bytes": "bytes, backward",
+        }
+        values = [(label, getattr(self, name), getattr(other, name)) for name, label in names.items()]
+        return [(label, f"{a:,}", f"{b:,}", f"{b - a:+,}") for label, a, b in values if a or b]
+
+
+def timm_model(name: str) -> tuple[nn.Module, Callable[[nn.Module], object], str]:
+    """A model of timm, how to call it on the meta device, and in words with what."""
+    import timm
+
+    model = timm.create_model(name)
+    size = model.pretrained_cfg["input_size"]
+    return model, lambda model: model(torch.empty(1, *size, device="meta")), f"an image {list(size)}"
+
+
+def transformers_model(folder: str, length: int) -> tuple[nn.Module, Callable[[nn.Module], object], str]:
+    """The model that a config.json describes, without memory for its weights."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    classes = [getattr(transformers, name, None) for name in config.architectures or ()]
+    with torch.device("meta"):
+        model = classes[0](config) if classes and classes[0] else transformers.AutoModel.from_config(config)
+    name = model.main_input_name
+    if name == "pixel_values":
+        side = config.image_size if isinstance(config.image_size, (tuple, list)) else (config.image_size,) * 2
+        inputs, words = {name: torch.empty(1, config.num_channels, *side, device="meta")}, f"an image {list(side)}"
+    elif name == "input_values":
+        inputs, words = {name: torch.empty(1, length, device="meta")}, f"{length} samples"
+    elif name == "input_features":
+        frames = 2 * config.max_source_positions
+        inputs, words = {name: torch.empty(1, config.num_mel_bins, frames, device="meta")}, f"{frames} frames"
+    else:
+        tokens = torch.ones(1, length, dtype=torch.int64, device="meta")
+        inputs, words = {name: tokens}, f"{length} tokens"
+    if config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = torch.ones(1, length, dtype=torch.int64, device="meta")
+    return model, lambda model: model(**inputs), words
+
+
+def costs(model: nn.Module, report: Report, call: Callable[[nn.Module], object]) -> tuple[Costs, Costs]:
+    """What the norms of a report cost, and what the Derfs would, from the shapes of their inputs in one call."""
+    before, after = Costs(), Costs()
+    handles = []
+    for entry in report.replaced:
+        norm = model.get_submodule(entry.name)
+        before.parameters += sum(parameter.numel() for parameter in norm.parameters())
+        after.parameters += sum(parameter.numel() for parameter in entry.new.parameters())
+
+        def add(norm: nn.Module, inputs: tuple, output: torch.Tensor, entry: ReplacedNorm = entry) -> None:
+            _add_call(before, after, entry, inputs[0])
+
+        handles.append(norm.register_forward_hook(add))
+    try:
+        with torch.no_grad():
+            call(model.to("meta").eval())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return before, after
+
+
+def _add_call(before: Costs, after: Costs, entry: ReplacedNorm, input: torch.Tensor) -> None:
+    new, elements = entry.new, input.numel()
+    weight, bias = new.weight is not None, "bias" in entry.copied
+    centered = "rms" not in entry.old.__name__.lower()
+    of_norm = {"centered": centered, "weight": weight, "bias": bias}
+    before.forward_flops += norm_flops(elements, **of_norm)
+    before.backward_flops += norm_backward_flops(elements, **of_norm)
+    shapes = [
+        None if tensor is None else tensor.shape for tensor in (input, new.alpha, new.shift, new.weight, new.bias)
+    ]
+    after.forward_flops += derf_flops(*shapes)
+    after.backward_flops += derf_backward_flops(input.shape, *shapes, out_shape=shapes)
+
+    # Each tensor once: forward reads the input and writes the output; backward reads the gradient and the input, and
+    # writes a gradient. A norm writes its row's statistics in float32, and reads them again.
+    size = input.element_size()
+    statistics = 4 * (1 + centered) * (elements // prod(new.normalized_shape))
+    for each, extra in ((before, statistics), (after, 0)):
+        each.forward_bytes += 2 * elements * size + extra
+        each.backward_bytes += 3 * elements * size + extra
+
+
+def replace_command(arguments: argparse.Namespace) -> str:
+    """The report, and the table of what changes."""
+    if arguments.timm:
+        model, call, words = timm_model(arguments.timm)
+    else:
+        model, call, words = transformers_model(arguments.transformers_config, arguments.length)
+    report = replace_norm(
+        model, include=arguments.include, exclude=arguments.exclude, recipe=arguments.recipe, dry_run=True
+    )
+    parts = [str(report)]
+    if report.replaced:
+        try:
+            before, after = costs(model, report, call)
+        except Exception as error:  # a model may want other inputs than these, in its own words
+            parts.append(f"what it costs is not known: the model does not take {words}: {error}")
+        else:
+            header = (f"these layers, for {words}", "norms", "Derf", "change")
+            parts.append(table(header, before.rows(after)))
+    if arguments.recipe:
+        recipe = RECIPES[arguments.recipe]
+        parts.append(f"recipe {arguments.recipe}: {recipe.training}\nsource: {recipe.source}")
+    return "\n\n".join(parts)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `python -m derf` with the arguments."""
+    parser = argparse.ArgumentParser(prog="python -m derf", description="Without a command: what was built.")
+    commands = parser.add_subparsers(dest="command")
+    replace = commands.add_parser("replace", help="what replace_norm would do to a model, and what that changes")
+    model = replace.add_mutually_exclusive_group(required=True)
+    model.add_argument("--timm", metavar="NAME", help="a model of timm")
+    model.add_argument("--transformers-config", metavar="DIR", help="a folder with a config.json of Transformers")
+    replace.add_argument("--recipe", choices=RECIPES, help="starts and changes of the authors")
+    replace.add_argument("--include", nargs="+", metavar="PATTERN", help="names of the norms to replace")
+    replace.add_argument("--exclude", nargs="+", metavar="PATTERN", help="names of norms that stay")
+    replace.add_argument("--length", type=int, default=512, help="tokens or samples of the example (default: 512)")
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        print(show_config())
+        return
+    try:
+        print(replace_command(arguments))
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        parser.exit(2, f"python -m derf replace: {error}\n")

@@ -1,0 +1,131 @@
+"""From a model with Derf back to its normalization layers, and checkpoints from one to the other."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from .modules import Derf
+from .norms import describe, looks_like_norm
+from .observe import Unsuitable, shell
+from .plan import Origin
+from .recipes import EmbeddingScale, ScaledEmbedding
+from .replace import CALL_HOOKS
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def restore_norm(model: Model) -> Model | nn.Module:
+    """Put the normalization layers back that :func:`derf.replace_norm` replaced, and return the model.
+
+    Each layer is of its old class, with its old settings (epsilon and so on) and with the Derf's weight and bias; alpha
+    and shift are dropped, and so is a bias that the layer did not have. A Derf that never was another layer stays, and
+    what a recipe changed beside the norms does too. Like the exchange this changes what the model computes.
+
+    Args:
+        model: any ``nn.Module``; it is changed in place. Where it is a Derf itself, its norm is returned.
+
+    Raises:
+        TypeError: where model is no ``nn.Module``.
+
+    >>> import torch, derf
+    >>> model = derf.replace_norm(torch.nn.Sequential(torch.nn.LayerNorm(8, eps=1e-3)))
+    >>> layer = derf.restore_norm(model)[0]
+    >>> type(layer).__name__, layer.eps
+    ('LayerNorm', 0.001)
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
+    counted_from_0: dict[nn.Parameter, nn.Parameter] = {}
+    norms = {module: _norm(module, counted_from_0) for module in model.modules() if _origin(module)}
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child in norms:
+                parent._modules[name] = norms[child]
+    return norms.get(model, model)
+
+
+def _origin(module: nn.Module) -> Origin | None:
+    return getattr(module, "origin", None) if isinstance(module, Derf) else None
+
+
+def _norm(derf: Derf, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
+    origin = _origin(derf)
+    norm = shell(origin.norm)
+    if origin.weight:
+        weight = derf.weight
+        if origin.weight_offset:
+            if weight not in counted_from_0:  # layers that share their weight go on sharing it
+                shifted = weight.detach() - origin.weight_offset
+                counted_from_0[weight] = nn.Parameter(shifted, weight.requires_grad)
+            weight = counted_from_0[weight]
+        norm._parameters[origin.weight] = weight
+    if origin.bias:
+        norm._parameters[origin.bias] = derf.bias
+    for hooks in CALL_HOOKS:
+        norm.__dict__[hooks] = derf.__dict__[hooks]
+    return norm.train(derf.training)
+
+
+def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Convert a checkpoint between a model with norms and the same model with Derf, to what the given model loads.
+
+    Where model has a Derf in the place of a norm, and the checkpoint is of the norm: weight and bias become the Derf's,
+    alpha and shift are where they are in model now. Where model has the norm and the checkpoint is of a Derf: alpha and
+    shift are dropped. Either way a weight that counts from 1 in one of the two is shifted, and renamed where it has
+    another name. The authors' GPT-2 and LLaMA checkpoints call the scale of the embeddings ``shared_scale``; it becomes
+    the one that a recipe put into model. All else is passed on, and a checkpoint that already fits stays as it is.
+
+    Args:
+        state_dict: names and tensors, as ``state_dict()`` gives them; it is not changed.
+        model: the model that shall load the result, from :func:`derf.replace_norm`, or with norms that it replaces.
+
+    Returns:
+        A new dictionary, whose tensors are those of state_dict and of model where nothing had to be computed.
+
+    >>> import torch, derf
+    >>> checkpoint = torch.nn.Sequential(torch.nn.LayerNorm(8)).state_dict()
+    >>> model = derf.replace_norm(torch.nn.Sequential(torch.nn.LayerNorm(8)))
+    >>> model.load_state_dict(derf.convert_state_dict(checkpoint, model))
+    <All keys matched successfully>
+    """
+    result = dict(state_dict)
+    for name, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{name}." if name else ""
+        of_derf = f"{prefix}alpha" in state_dict
+        origin = _origin(module)
+        if isinstance(module, Derf):
+            if not of_derf:
+                _norm_to_derf(result, prefix, module, origin)
+        elif isinstance(module, (EmbeddingScale, ScaledEmbedding)):
+            scale = result.pop("shared_scale", module.scale.detach())
+            result.setdefault(f"{prefix}scale", scale)
+        elif of_derf and looks_like_norm(module):
+            _derf_to_norm(result, prefix, module)
+    return result
+
+
+def _norm_to_derf(result: dict[str, Tensor], prefix: str, derf: Derf, origin: Origin | None) -> None:
+    if origin is not None:
+        _rename(result, prefix, origin.weight, "weight", origin.weight_offset)
+        _rename(result, prefix, origin.bias, "bias", 0.0)
+    for name, tensor in derf.state_dict().items():
+        result.setdefault(prefix + name, tensor)
+
+
+def _derf_to_norm(result: dict[str, Tensor], prefix: str, norm: nn.Module) -> None:
+    try:
+        spec = describe(norm)
+    except Unsuitable:
+        return
+    names = {id(parameter): name for name, parameter in norm._parameters.items()}
+    del result[f"{prefix}alpha"], result[f"{prefix}shift"]
+    _rename(result, prefix, "weight", names.get(id(spec.weight)), -spec.weight_offset)
+    _rename(result, prefix, "bias", names.get(id(spec.bias)), 0.0)
+
+
+def _rename(result: dict[str, Tensor], prefix: str, old: str | None, new: str | None, offset: float) -> None:
+    """Move an entry, and drop it where the new layer has none."""
+    tensor = result.pop(f"{prefix}{old}", None)
+    if tensor is not None and new is not None:
+        result[f"{prefix}{new}"] = tensor + offset if offset else tensor

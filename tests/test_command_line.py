@@ -1,0 +1,101 @@
+"""`python -m derf` and `python -m derf replace`."""
+
+import re
+import subprocess
+import sys
+
+import derf
+import pytest
+import transformers
+from derf import cli
+
+
+def run(capsys, *arguments):
+    """What the command prints, as {first cell: the other cells of its row}."""
+    cli.main([str(argument) for argument in arguments])
+    output = capsys.readouterr().out
+    return output, {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line) for line in output.splitlines())}
+
+
+def number(cell):
+    return int(cell.replace(",", ""))
+
+
+def test_without_a_command_it_prints_the_configuration():
+    finished = subprocess.run([sys.executable, "-m", "derf"], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == derf.show_config().strip()
+
+
+def test_a_model_of_transformers(tmp_path, capsys):
+    config = transformers.LlamaConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=4, intermediate_size=128)
+    config.architectures = ["LlamaForCausalLM"]
+    config.save_pretrained(tmp_path)
+    output, rows = run(capsys, "replace", "--transformers-config", tmp_path, "--length", 100, "--recipe", "llama")
+    assert rows["model.layers.1.input_layernorm"] == ["LlamaRMSNorm", "Derf", "[64]", "0.8", "0", "weight"]
+    assert rows["model.norm"][3] == "0.2"
+    assert "model.embed_tokens: a learnable scale" in output and "arXiv" not in output
+    # Five norms of 64 channels see 100 tokens each.
+    calls, elements = 5, 5 * 100 * 64
+    assert [number(cell) for cell in rows["parameters"]] == [calls * 64, calls * (64 + 2), calls * 2]
+    assert [number(cell) for cell in rows["FLOPs, forward"]] == [elements * 4, elements * 21, elements * 17]
+    assert [number(cell) for cell in rows["bytes, forward"]] == [elements * 8 + calls * 400, elements * 8, -calls * 400]
+    assert [number(cell) for cell in rows["bytes, backward"]][1] == elements * 12
+
+
+MODELS = {
+    "images": transformers.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64),
+    "sound": transformers.Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, conv_dim=[8] * 7
+    ),
+    "two sides": transformers.T5Config(d_model=32, num_layers=1, num_heads=2, d_ff=64, d_kv=16),
+    "spectrum": transformers.WhisperConfig(
+        d_model=48, encoder_layers=1, decoder_layers=1, num_mel_bins=8, encoder_ffn_dim=64, decoder_ffn_dim=64
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_inputs_of_every_kind(kind, tmp_path, capsys):
+    MODELS[kind].save_pretrained(tmp_path)
+    output, rows = run(capsys, "replace", "--transformers-config", tmp_path, "--length", 448)
+    assert number(rows["FLOPs, backward"][0]) > 0, output
+
+
+def test_selection(tmp_path, capsys):
+    MODELS["images"].save_pretrained(tmp_path)
+    command = ("replace", "--transformers-config", tmp_path)
+    output, rows = run(capsys, *command, "--include", "*.layernorm_before", "layernorm", "--exclude", "layernorm")
+    (name,) = [name for name in rows if name.endswith("layernorm_before")]
+    assert rows[name][:2] == ["LayerNorm", "Derf"]
+    assert rows["layernorm"] == ["LayerNorm", "exclude names it"]
+
+
+def test_a_model_that_takes_other_inputs_is_reported_all_the_same(tmp_path, capsys, monkeypatch):
+    MODELS["images"].save_pretrained(tmp_path)
+    monkeypatch.setattr(transformers.ViTModel, "forward", lambda self, pixel_values: self.no_such_thing)
+    output, rows = run(capsys, "replace", "--transformers-config", tmp_path)
+    assert rows["layernorm"][:2] == ["LayerNorm", "Derf"]
+    assert "what it costs is not known" in output and "no_such_thing" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["replace"], "one of the arguments --timm --transformers-config is required"),
+        (["replace", "--timm", "a", "--transformers-config", "b"], "not allowed with"),
+        (["replace", "--transformers-config", "/nowhere/at/all"], "nowhere"),
+        (["replace", "--transformers-config", ".", "--recipe", "vgg"], "invalid choice: 'vgg'"),
+    ],
+)
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2 and message in captured.err and not captured.out
+
+
+def test_a_missing_library_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["replace", "--timm", "vit_base_patch16_224"])
+    assert ended.value.code == 2 and "timm" in capsys.readouterr().err

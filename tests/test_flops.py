@@ -1,0 +1,75 @@
+"""FLOPs that PyTorch's counter finds in a Derf, and in a LayerNorm on the same terms."""
+
+import re
+from pathlib import Path
+
+import derf
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+SOURCE = Path(__file__).resolve().parent.parent / "csrc" / "functions" / "erf.h"
+SHAPE = (5, 3, 8)
+ELEMENTS = 5 * 3 * 8
+# By hand, for an element. alpha x + s; erf as u + u p(t) with p of degree 6; its slope as exp with p of degree 5.
+INNER, ERF, SLOPE = 2, 18, 17
+
+
+def count(function):
+    with FlopCounterMode(display=False, custom_mapping=derf.flops.norm_formulas()) as counter:
+        function()
+    return counter.get_total_flops() / ELEMENTS
+
+
+@pytest.mark.parametrize(
+    ("options", "forward", "backward"),
+    [
+        ({}, INNER + ERF + 2, INNER + SLOPE + (1 + 1) + 1 + 2 + 1 + (ERF + 2) + 1),
+        ({"bias": False}, INNER + ERF + 1, INNER + SLOPE + (1 + 1) + 1 + 2 + 1 + (ERF + 2)),
+        ({"elementwise_affine": False}, INNER + ERF, INNER + SLOPE + 1 + 1 + 2 + 1),
+    ],
+    ids=str,
+)
+def test_derf(options, forward, backward):
+    layer, input = derf.Derf(8, **options), torch.randn(SHAPE, requires_grad=True)
+    assert count(lambda: layer(input)) == forward
+    output = layer(input)
+    assert count(lambda: output.sum().backward()) == backward
+
+
+def test_gradients_that_nobody_asks_for_cost_nothing():
+    layer, input = derf.Derf(8), torch.randn(SHAPE)
+    layer.requires_grad_(False)
+    layer.bias.requires_grad_(True)
+    output = layer(input)
+    assert count(lambda: output.sum().backward()) == 1
+    layer.weight.requires_grad_(True)
+    output = layer(input)
+    assert count(lambda: output.sum().backward()) == INNER + ERF + 2 + 1
+
+
+def test_layer_norm_on_the_same_terms():
+    norm, input = nn.LayerNorm(8), torch.randn(SHAPE, requires_grad=True)
+    # The mean; the deviation; the sum of squares; scaling; weight and bias.
+    assert count(lambda: norm(input)) == 1 + 1 + 2 + 1 + 2
+    output = norm(input)
+    # Normalized again; g w; two sums over the row; what they take off, and scaling; weight; bias.
+    assert count(lambda: output.sum().backward()) == 2 + 1 + (1 + 2) + 4 + 2 + 1
+    assert derf.flops.norm_flops(ELEMENTS, centered=False, weight=True, bias=False) == ELEMENTS * (2 + 1 + 1)
+
+
+def test_the_counter_of_torch_is_left_as_it_was():
+    norm = nn.LayerNorm(8)
+    with FlopCounterMode(display=False) as counter:
+        norm(torch.randn(SHAPE))
+    assert counter.get_total_flops() == 0
+
+
+@pytest.mark.skipif(not SOURCE.exists(), reason="sources are not beside the tests")
+def test_the_polynomials_are_those_of_the_kernels():
+    text = SOURCE.read_text()
+    (value,) = re.findall(r"ErfValue<float, 8, is_16_bit \? \d+ : (\d+)>", text)
+    (slope,) = re.findall(r"ErfSlope<Scalar, is_double \? \d+ : is_16_bit \? \d+ : (\d+)>", text)
+    assert derf.flops.ERF == ERF == 2 * int(value) + 6
+    assert derf.flops.SLOPE == SLOPE == 2 * int(slope) + 7
