@@ -169,7 +169,8 @@ def backend(monkeypatch):
 def interpreter(folder, version="2.11.0", **answer):
     """A Python that says which torch it has."""
     abi = sysconfig.get_config_var("SOABI")
-    answer = {"version": version, "where": str(folder / "torch"), "cuda": None, "path": [str(folder)], "abi": abi, **answer}
+    answer = {"version": version, "where": str(folder / "torch"), "path": [str(folder)], "abi": abi, **answer}
+    answer.setdefault("cuda", None)
     file = folder / "bin" / "python"
     file.parent.mkdir(parents=True)
     file.write_text(f"#!/bin/sh\necho 'derf:{json.dumps(answer if version else None)}'\n")
