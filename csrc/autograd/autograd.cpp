@@ -13,7 +13,6 @@ namespace derf {
 namespace {
 
 using at::Tensor;
-using torch::autograd::variable_list;
 using OptionalTensor = std::optional<Tensor>;
 
 OptionalTensor or_absent(const Tensor& t) { return t.defined() ? OptionalTensor(t) : std::nullopt; }
@@ -27,17 +26,13 @@ bool any_has_tangent(const Tensors&... t) {
 struct DerfBackward : SavingNode<DerfBackward> {
   using SavingNode::SavingNode;
 
-  variable_list gradients(const Saved& saved, variable_list&& grad_output) const {
+  static List differentiate(at::ArrayRef<Tensor> grad_output, at::ArrayRef<Tensor> saved, int64_t channel_dim,
+                            Mask needed) {
     if (!grad_output[0].defined()) {
-      return variable_list(num_outputs());
+      return List(needed.size());
     }
-    std::array<bool, 5> mask;
-    for (size_t i = 0; i < mask.size(); ++i) {
-      mask[i] = task_should_compute_output(i);
-    }
-    auto [input, alpha, shift, weight, bias] =
-        derf_backward(grad_output[0], saved[0], saved[1], saved[2], or_absent(saved[3]), or_absent(saved[4]),
-                      channel_dim, mask);
+    auto [input, alpha, shift, weight, bias] = derf_backward(
+        grad_output[0], saved[0], saved[1], saved[2], or_absent(saved[3]), or_absent(saved[4]), channel_dim, needed);
     return {std::move(input), std::move(alpha), std::move(shift), std::move(weight), std::move(bias)};
   }
 };
@@ -45,7 +40,7 @@ struct DerfBackward : SavingNode<DerfBackward> {
 struct DerfBackwardBackward : SavingNode<DerfBackwardBackward> {
   using SavingNode::SavingNode;
 
-  variable_list gradients(const Saved& saved, variable_list&& grads) const {
+  static List differentiate(at::ArrayRef<Tensor> grads, at::ArrayRef<Tensor> saved, int64_t channel_dim, Mask) {
     auto [grad_output, input, alpha, shift, weight] =
         formulas::double_backward(grads, saved[0], saved[1], saved[2], saved[3], or_absent(saved[4]), channel_dim);
     return {std::move(grad_output), std::move(input), std::move(alpha), std::move(shift), std::move(weight)};

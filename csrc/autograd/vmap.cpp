@@ -30,8 +30,9 @@ int64_t innermost(const Tensors&... tensors) {
 
 // The tensor with this level's batch as its first dimension; as it is where this level does not batch it.
 Tensor unbatched(const Tensor& tensor, int64_t level) {
-  return level_of(tensor) == level ? maybeGetBatchedImpl(tensor)->value().movedim(maybeGetBatchedImpl(tensor)->bdim(), 0)
-                                   : tensor;
+  return level_of(tensor) == level
+             ? maybeGetBatchedImpl(tensor)->value().movedim(maybeGetBatchedImpl(tensor)->bdim(), 0)
+             : tensor;
 }
 
 // channel_dim of a sample's tensor of `dim` dimensions, for the batch of them.
@@ -73,8 +74,8 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   } else {
     g = g.expand_as(x);
   }
-  const Tensor grad_input = std::get<0>(derf_backward(g, x, alpha, shift, weight, bias,
-                                                      beside_batch(channel_dim, input.dim()), {true}));
+  const Tensor grad_input =
+      std::get<0>(derf_backward(g, x, alpha, shift, weight, bias, beside_batch(channel_dim, input.dim()), {true}));
   std::get<0>(gradients) = at::functorch::makeBatched(grad_input, 0, level);
   return gradients;
 }

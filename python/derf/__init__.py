@@ -14,10 +14,12 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
-from .config import show_config  # noqa: E402  (these use the operators)
+from . import onnx  # noqa: E402  (these use the operators)
+from .config import show_config  # noqa: E402
+from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
 from .modules import Derf  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 
 __version__ = _version("derf")
-__all__ = ["Derf", "__version__", "derf", "replace_norm", "show_config"]
+__all__ = ["Derf", "__version__", "decompositions", "derf", "onnx", "replace_norm", "show_config"]
