@@ -1,7 +1,7 @@
 // The operators written in differentiable ATen: what forward AD, vmap over parameters and derivatives from the second
 // on run, where a fused kernel cannot be looked into. Slower, and as exact as ATen's own erf and exp.
 #pragma once
-#include "../derf.h"
+#include "../operators.h"
 
 namespace derf::formulas {
 

@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "../derf.h"
+#include "../operators.h"
 #include "../problem.h"
 #include "capability.h"
 #include "exact_sum.h"
