@@ -22,9 +22,9 @@ bool any_has_tangent(const Tensors&... t) {
   return (torch::autograd::isFwGradDefined(t) || ...);
 }
 
-// Nodes have the names that grad_fn shows.
 struct DerfBackward : SavingNode<DerfBackward> {
   using SavingNode::SavingNode;
+  static constexpr auto shown = "DerfBackward";
 
   static List differentiate(at::ArrayRef<Tensor> grad_output, at::ArrayRef<Tensor> saved, int64_t channel_dim,
                             Mask needed) {
@@ -39,6 +39,7 @@ struct DerfBackward : SavingNode<DerfBackward> {
 
 struct DerfBackwardBackward : SavingNode<DerfBackwardBackward> {
   using SavingNode::SavingNode;
+  static constexpr auto shown = "DerfBackwardBackward";
 
   static List differentiate(at::ArrayRef<Tensor> grads, at::ArrayRef<Tensor> saved, int64_t channel_dim, Mask) {
     auto [grad_output, input, alpha, shift, weight] =

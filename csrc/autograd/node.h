@@ -24,8 +24,8 @@ c10::intrusive_ptr<Node> make_node(const c10::intrusive_ptr<Base>*, int64_t chan
   return c10::make_intrusive<Node>(channel_dim);
 }
 
-// Derived has, static, differentiate(gradients of what the operator returned, saved tensors, channel_dim, which of the
-// saved tensors' gradients are needed). Absent tensors are undefined there.
+// Derived has, static, its name as grad_fn shows it, and differentiate(gradients of what the operator returned, saved
+// tensors, channel_dim, which of the saved tensors' gradients are needed). Absent tensors are undefined there.
 template <class Derived>
 struct SavingNode : torch::autograd::Node {
   using List = torch::autograd::variable_list;
@@ -47,6 +47,8 @@ struct SavingNode : torch::autograd::Node {
     node->saved = {torch::autograd::SavedVariable(tensors, /*is_output=*/false)...};
     return node;
   }
+
+  std::string name() const override { return Derived::shown; }
 
   List apply(List&& grads) override {
     const std::lock_guard<std::mutex> lock(mutex_);  // against a release by another thread's backward
