@@ -7,7 +7,6 @@ import warnings
 
 import derf
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from reference import derf64, same_bits
@@ -169,6 +168,8 @@ def test_a_package_of_aotinductor(tmp_path, device, capfd):
 
 def onnx_output(model, example, input, dynamic_shapes=None):
     """What onnxruntime computes, and the operators of the model."""
+    import onnxruntime
+
     program = torch.onnx.export(
         model,
         (example,),
