@@ -4,7 +4,7 @@
 #include <torch/headeronly/version.h>
 #include <torch/library.h>
 
-#include "derf.h"
+#include "operators.h"
 
 TORCH_LIBRARY(derf, m) {
   m.def(

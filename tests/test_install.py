@@ -78,7 +78,7 @@ def test_extras_do_not_need_torchvision():
 def test_exports_the_public_api_alone():
     defined = [line.split(maxsplit=2)[2] for line in binutils("nm", "-DC", "--defined-only", LIBRARY).splitlines()]
     names = {re.sub(r"(\[abi:\w+\])?\(.*", "", symbol) for symbol in defined}
-    declared = re.findall(r"^DERF_API .*?(\w+)\(", (ROOT / "csrc" / "derf.h").read_text(), re.M)
+    declared = re.findall(r"^DERF_API .*?(\w+)\(", (ROOT / "csrc" / "operators.h").read_text(), re.M)
     assert names == {f"derf::{name}" for name in declared}
 
 

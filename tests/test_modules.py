@@ -46,7 +46,8 @@ def test_signature():
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "normalized_shape")
     assert list(inspect.signature(derf.derf).parameters) == ["input", "alpha", "shift", "weight", "bias", "channel_dim"]
     assert derf.derf is derf.functional.derf
-    for function in (derf.derf, derf.replace_norm, derf.show_config, derf.Derf.__init__, derf.Derf.forward):
+    functions = derf.derf, derf.replace_norm, derf.show_config, derf.decompositions, derf.onnx.translation_table
+    for function in (*functions, derf.Derf.__init__, derf.Derf.forward):
         hints = inspect.signature(function)
         assert hints.return_annotation is not inspect.Signature.empty or function is derf.Derf.__init__
         assert all(p.annotation is not p.empty for name, p in hints.parameters.items() if name != "self")
@@ -217,10 +218,10 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-WITH_EXAMPLES = ["functional", "modules", "norms", "replace", "report", "restore", "weight_decay"]
+DOCUMENTED = ["decomposition", "distributed", "functional", "modules", "norms", "onnx", "replace", "report", "restore"]
 
 
-@pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in WITH_EXAMPLES)])
+@pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in [*DOCUMENTED, "weight_decay"])])
 def test_examples_in_docstrings_run(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)

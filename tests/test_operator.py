@@ -1,15 +1,13 @@
-"""The operators as PyTorch sees them: schemas, opcheck, fake tensors, compile, export, scripting, memory, autocast."""
+"""The operators as PyTorch sees them: schemas, opcheck, fake tensors, memory, autocast."""
 
-import io
 import subprocess
 import sys
-import warnings
 
 import derf
 import pytest
 import torch
 from reference import same_bits
-from samples import DTYPES, call, dtype_name, grad_like
+from samples import call, dtype_name, grad_like
 from tolerance import assert_forward, assert_gradients
 from torch._subclasses import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
@@ -88,55 +86,6 @@ def test_fake_and_meta_tensors_have_the_shapes_strides_and_dtypes_of_real_ones(o
     meta = (FORWARD(*metas[1:]), *BACKWARD(*metas, [True] * 5))
     assert described(meta) == described(real)
     assert BACKWARD(*metas, [False, True, False, False, False])[0] is None
-
-
-@pytest.mark.parametrize("dtypes", DTYPES, ids=dtype_name)
-def test_compiled_forward_and_backward(dtypes, device):
-    torch._dynamo.reset()
-    compiled = torch.compile(derf.derf, backend="aot_eager", fullgraph=True)
-    arguments = learned(call((4, 6), dtypes, device=device))
-    output = compiled(*arguments)
-    assert same_bits(output, derf.derf(*arguments))
-    grad_output = grad_like(output)
-    gradients = torch.autograd.grad(output, arguments[:5], grad_output)
-    expected = torch.autograd.grad(derf.derf(*arguments), arguments[:5], grad_output)
-    assert all(same_bits(mine, theirs) for mine, theirs in zip(gradients, expected, strict=True))
-
-
-def test_one_compilation_serves_every_size(device):
-    torch._dynamo.reset()
-    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
-    module = torch.compile(derf.Derf(6, device=device), backend=counter, fullgraph=True, dynamic=True)
-    for rows, columns in ((2, 3), (4, 5), (7, 2), (9, 8)):
-        module(torch.randn(rows, columns, 6, device=device)).sum().backward()
-    assert counter.frame_count == 1
-
-
-def test_export(device):
-    module = derf.Derf(6, device=device)
-    input = torch.randn(4, 6, device=device)
-    program = torch.export.export(module, (input,), dynamic_shapes=({0: torch.export.Dim("rows")},))
-    assert [n.target for n in program.graph.nodes if n.op == "call_function"] == [FORWARD.default]
-    longer = torch.randn(9, 6, device=device)
-    assert same_bits(program.module()(longer), module(longer))
-
-
-@pytest.mark.parametrize("how", ["script", "trace"])
-def test_torchscript_saves_loads_and_trains(how, device):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated by PyTorch
-        module = derf.Derf(6, device=device)
-        input = torch.randn(4, 6, device=device, requires_grad=True)
-        scripted = torch.jit.script(module) if how == "script" else torch.jit.trace(module, input)
-        stream = io.BytesIO()
-        torch.jit.save(scripted, stream)
-        stream.seek(0)
-        loaded = torch.jit.load(stream)
-    for other in (scripted, loaded):
-        assert same_bits(other(input), module(input))
-        gradients = torch.autograd.grad(other(input).square().sum(), [input, *other.parameters()])
-        expected = torch.autograd.grad(module(input).square().sum(), [input, *module.parameters()])
-        assert all(same_bits(mine, theirs) for mine, theirs in zip(gradients, expected, strict=True))
 
 
 @pytest.mark.parametrize("channel_dim", [-1, 1])

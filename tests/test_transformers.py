@@ -11,6 +11,7 @@ import torch
 import transformers
 from reference import EagerDerf, with_eager_derf
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 # Both models compute in float32 with roundings in another order. What is computed has magnitude about 1 and passes
 # through tens of layers, each of which adds a few units of 2^-24 and passes errors on with a gain of about 1.
@@ -232,3 +233,22 @@ def test_generation_of_gpt2():
         m.eval().generate(**prompt, max_new_tokens=8, do_sample=False, pad_token_id=0) for m in (model, eager)
     )
     assert torch.equal(mine, expected)
+
+
+def test_a_compiled_vision_transformer_trains():
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8
+    )
+    model = derf.replace_norm(transformers.ViTModel(config, add_pooling_layer=False))
+    eager = copy.deepcopy(model)
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("inductor")
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    images = torch.randn(2, 3, 32, 32)
+    for each in (compiled, eager):
+        each(images).last_hidden_state.square().mean().backward()
+    assert counter.frame_count == 1
+    # Both compute in float32, with roundings in another order; the gradient of a key's bias is nothing but roundings.
+    largest = max(parameter.grad.abs().max().item() for parameter in eager.parameters())
+    for (name, mine), expected in zip(model.named_parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, expected.grad, rtol=1e-4, atol=1e-5 * largest, msg=name)

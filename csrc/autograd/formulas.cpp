@@ -115,12 +115,13 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
 
 // With h = g weight f'(u), backward's results are alpha h, sum h x, sum h, sum g f(u), sum g. P below is the gradient
 // of the scalar sum of grads times results with respect to h.
-std::array<Tensor, 5> double_backward(const std::array<Tensor, 5>& grads, const Tensor& grad_output,
-                                      const Tensor& input, const Tensor& alpha, const Tensor& shift,
-                                      const std::optional<Tensor>& weight, int64_t channel_dim) {
+Gradients double_backward(at::ArrayRef<Tensor> grads, const Tensor& grad_output, const Tensor& input,
+                          const Tensor& alpha, const Tensor& shift, const std::optional<Tensor>& weight,
+                          int64_t channel_dim) {
   const Arguments a(input, alpha, shift, weight, channel_dim);
   const Tensor f = slope(a.u), g = grad_output.to(a.dtype), h = a.times_weight(g * f);
-  const auto& [to_input, to_alpha, to_shift, to_weight, to_bias] = grads;
+  const Tensor &to_input = grads[0], &to_alpha = grads[1], &to_shift = grads[2], &to_weight = grads[3],
+               &to_bias = grads[4];
   Tensor p, grad_g, grad_u, grad_x, grad_alpha, grad_shift, grad_weight;
   if (to_input.defined()) {
     add(p, to_input.to(a.dtype) * a.alpha);

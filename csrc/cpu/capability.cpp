@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <string>
 
-#include "../derf.h"
+#include "../operators.h"
 
 namespace derf::cpu {
 

@@ -1,15 +1,19 @@
 // The operators on the CPU: check, allocate, describe the call, spread it over threads.
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/ones_like.h>
+#include <c10/core/CPUAllocator.h>
 #include <torch/library.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <utility>
 
-#include "../derf.h"
+#include "../operators.h"
 #include "../problem.h"
 #include "capability.h"
 #include "exact_sum.h"
@@ -37,6 +41,23 @@ double scalar(const at::Tensor& tensor) {
     case at::kHalf: return *tensor.const_data_ptr<at::Half>();
     default: return *tensor.const_data_ptr<at::BFloat16>();
   }
+}
+
+void set_scalar(const at::Tensor& tensor, double value) {
+  switch (tensor.scalar_type()) {
+    case at::kDouble: *tensor.mutable_data_ptr<double>() = value; break;
+    case at::kFloat: *tensor.mutable_data_ptr<float>() = static_cast<float>(value); break;
+    case at::kHalf: *tensor.mutable_data_ptr<at::Half>() = static_cast<at::Half>(static_cast<float>(value)); break;
+    default: *tensor.mutable_data_ptr<at::BFloat16>() = static_cast<at::BFloat16>(static_cast<float>(value));
+  }
+}
+
+// Results, made without the dispatcher: for small tensors its way is as long as the kernel.
+at::Tensor dense_like(const at::Tensor& tensor) {
+  return at::detail::empty_strided_cpu(tensor.sizes(), tensor.strides(), tensor.scalar_type());
+}
+at::Tensor contiguous_like(const at::Tensor& tensor) {
+  return at::detail::empty_cpu(tensor.sizes(), tensor.scalar_type());
 }
 
 const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
@@ -74,7 +95,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
                    int64_t channel_dim) {
   check(input, alpha, shift, weight, bias, channel_dim);
   Problem p(input, weight, bias, channel_dim);
-  at::Tensor output = at::empty_like(p.input);
+  const at::Tensor output = dense_like(p.input);
   const int64_t count = output.numel();
   if (count == 0) {
     return p.in_order_of(input, output);
@@ -116,9 +137,9 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   check_grad_output(grad_output, input);
   Problem p(input, weight, bias, channel_dim);
   const auto wanted = [](bool mask, const at::Tensor& like) {
-    return mask && like.defined() ? at::empty(like.sizes(), like.options()) : at::Tensor();
+    return mask && like.defined() ? contiguous_like(like) : at::Tensor();
   };
-  const at::Tensor grad_input = output_mask[0] ? at::empty_like(p.input) : at::Tensor();
+  const at::Tensor grad_input = output_mask[0] ? dense_like(p.input) : at::Tensor();
   const at::Tensor grad_alpha = wanted(output_mask[1], alpha), grad_shift = wanted(output_mask[2], shift);
   const at::Tensor grad_weight = wanted(output_mask[3], p.weight), grad_bias = wanted(output_mask[4], p.bias);
   if (input.numel() == 0) {
@@ -134,14 +155,15 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   const at::Tensor g = p.matching(grad_output);
   const Shape shape = shape_of(p);
   const Tiles tiles = tiles_of(shape);
-  const auto workspace = [&](const at::Tensor& grad, at::ScalarType dtype, int64_t count) {
-    return grad.defined() ? at::empty({count}, grad.options().dtype(dtype)) : at::Tensor();
+  // All partial sums in one allocation, two arrays of each kind.
+  const size_t scalar_partials = sizeof(double) * tiles.total();
+  const size_t channel_partials =
+      (input.scalar_type() == at::kDouble ? sizeof(double) : sizeof(float)) * tiles.rows() * p.channels;
+  const at::DataPtr workspace = c10::GetCPUAllocator()->allocate(2 * (scalar_partials + channel_partials));
+  auto* next = static_cast<std::byte*>(workspace.get());
+  const auto partial = [&](const at::Tensor& grad, size_t bytes) {
+    return grad.defined() ? std::exchange(next, next + bytes) : nullptr;
   };
-  const auto sum_dtype = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor alpha_partial = workspace(grad_alpha, at::kDouble, tiles.total());
-  const at::Tensor shift_partial = workspace(grad_shift, at::kDouble, tiles.total());
-  const at::Tensor weight_partial = workspace(grad_weight, sum_dtype, tiles.rows() * p.channels);
-  const at::Tensor bias_partial = workspace(grad_bias, sum_dtype, tiles.rows() * p.channels);
   const Backward call{
       .dtype = input.scalar_type(),
       .param_dtype = param_dtype(p),
@@ -153,30 +175,29 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
       .alpha = scalar(alpha),
       .shift = scalar(shift),
       .grad_input = mutable_data(grad_input),
-      .alpha_partial = static_cast<double*>(mutable_data(alpha_partial)),
-      .shift_partial = static_cast<double*>(mutable_data(shift_partial)),
-      .weight_partial = mutable_data(weight_partial),
-      .bias_partial = mutable_data(bias_partial),
+      .alpha_partial = reinterpret_cast<double*>(partial(grad_alpha, scalar_partials)),
+      .shift_partial = reinterpret_cast<double*>(partial(grad_shift, scalar_partials)),
+      .weight_partial = partial(grad_weight, channel_partials),
+      .bias_partial = partial(grad_bias, channel_partials),
       .bypass_cache = int64_t(p.input.nbytes()) > cache_bytes() / 2,
   };
   const int64_t elements = tiles.size.outer * tiles.size.channels * tiles.size.inner;
   at::parallel_for(0, tiles.total(), std::max<int64_t>(1, 16384 / elements),
                    [&](int64_t begin, int64_t end) { chosen_kernels().backward(call, begin, end); });
-  const auto finish = [&](const at::Tensor& partial, const at::Tensor& grad) {
+  const auto finish = [&](const void* partial, const at::Tensor& grad) {
     if (grad.defined()) {
-      const Reduce reduce{
-          call.dtype, reduced_dtype, tiles.rows(), p.channels, partial.const_data_ptr(), grad.mutable_data_ptr()};
+      const Reduce reduce{call.dtype, reduced_dtype, tiles.rows(), p.channels, partial, grad.mutable_data_ptr()};
       at::parallel_for(0, p.channels, std::max<int64_t>(256, 32768 / tiles.rows()),
                        [&](int64_t begin, int64_t end) { chosen_kernels().reduce(reduce, begin, end); });
     }
   };
-  finish(weight_partial, grad_weight);
-  finish(bias_partial, grad_bias);
+  finish(call.weight_partial, grad_weight);
+  finish(call.bias_partial, grad_bias);
   const auto total = [&](const double* partial, const at::Tensor& grad) {
     if (grad.defined()) {
       ExactSum sum;
       std::for_each(partial, partial + tiles.total(), [&](double each) { sum.add(each); });
-      grad.fill_(sum.total());
+      set_scalar(grad, sum.total());
     }
   };
   total(call.alpha_partial, grad_alpha);

@@ -4,7 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
-#include "../derf.h"
+#include "../operators.h"
 #include "../problem.h"
 #include "launch.h"
 

@@ -1,7 +1,7 @@
 // In a build without CUDA kernels, a CUDA tensor gets an answer that says so.
 #include <torch/library.h>
 
-#include "../derf.h"
+#include "../operators.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include "../derf.h"
+#include "../operators.h"
 #include "../problem.h"
 
 namespace {

@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "../derf.h"
+#include "../operators.h"
 
 PYBIND11_MODULE(DERF_MODULE, m) {
   m.doc() = "Tools beside the operators of torch.ops.derf.";

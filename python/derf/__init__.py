@@ -14,8 +14,9 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
-from . import flops  # noqa: E402  (registers its formulas)
-from .config import show_config  # noqa: E402  (these use the operators)
+from . import flops, onnx  # noqa: E402  (these use the operators)
+from .config import show_config  # noqa: E402
+from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
 from .modules import Derf  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
@@ -31,9 +32,11 @@ __all__ = [
     "Report",
     "__version__",
     "convert_state_dict",
+    "decompositions",
     "derf",
     "flops",
     "no_weight_decay_names",
+    "onnx",
     "parameter_groups",
     "register_norm",
     "replace_norm",

@@ -1,6 +1,6 @@
 // Derf in a C++ program: forward and backward, beside the same formula in PyTorch's own operators.
 #include <ATen/ATen.h>
-#include <derf.h>
+#include <derf/operators.h>
 
 #include <iostream>
 #include <vector>

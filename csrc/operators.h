@@ -1,0 +1,48 @@
+// The operators in C++, dispatched as from Python (autograd, meta tensors and transforms included). Public, and light
+// to compile; derf.h adds the module.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#if defined(_WIN32)
+#define DERF_API
+#else
+#define DERF_API __attribute__((visibility("default")))
+#endif
+
+namespace derf {
+
+// weight * erf(alpha * input + shift) + bias, in one pass. alpha and shift have one element; weight and bias the shape
+// of input's trailing dimensions, or one dimension along channel_dim where that is not the last one. See README.md.
+DERF_API at::Tensor derf(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
+                         const std::optional<at::Tensor>& weight = {}, const std::optional<at::Tensor>& bias = {},
+                         int64_t channel_dim = -1);
+
+// The gradients of input, alpha, shift, weight and bias that output_mask asks for, in one pass; the others undefined.
+using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+DERF_API Gradients derf_backward(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
+                                 const at::Tensor& shift, const std::optional<at::Tensor>& weight,
+                                 const std::optional<at::Tensor>& bias, int64_t channel_dim,
+                                 std::array<bool, 5> output_mask);
+
+// Facts of the build and of this machine, a "key: value" a line.
+DERF_API std::string build_info();
+
+// The instruction set whose CPU kernels run here: "default", "avx2" or "avx512". ATEN_CPU_CAPABILITY forces one.
+DERF_API std::string cpu_capability();
+
+// For tests and tools. The instruction sets that are built and that this processor runs, the least demanding first.
+DERF_API std::vector<std::string> cpu_capabilities();
+
+// Value and slope of a function ("erf") at `count` points, as the CPU kernels of an instruction set compute them for
+// tensors of `dtype` ("float64", "float32", "float16", "bfloat16"). u, value and slope are addresses of double arrays
+// with float64, else of float arrays.
+DERF_API void evaluate(const std::string& function, const std::string& capability, const std::string& dtype,
+                       uintptr_t u, uintptr_t value, uintptr_t slope, int64_t count);
+
+}  // namespace derf
