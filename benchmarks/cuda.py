@@ -14,12 +14,13 @@ import math
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 # Before anything imports torch: this sees to the import path.
-from cuda_providers import HERE, Case, Functions, Shape, first_line
+from cuda_providers import HERE, LEFT_OUT, Case, Functions, Shape, first_line
 
 # isort: split
 import cuda_report
@@ -36,14 +37,19 @@ SECONDS, FEWEST_ROUNDS = 1.0, 10
 Round = Callable[[], dict[str, float]]  # one round of all functions in turn: the milliseconds of one call of each
 
 
+def properties():
+    return torch.cuda.get_device_properties(torch.cuda.current_device())
+
+
 class Events:
     """Times functions on the device. All that is timed runs in the stream of this object: a graph needs one."""
 
     def __init__(self) -> None:
-        least = 2 * torch.cuda.get_device_properties().L2_cache_size
+        least = 2 * properties().L2_cache_size
         # More than the cache needs: while the device writes it, the processor can launch all that is timed next, and
         # the time between the events has no gaps in which the device waits for launches.
-        self.flush = torch.empty(max(least, min(1 << 30, torch.cuda.mem_get_info()[0] // 16)), dtype=torch.uint8).cuda()
+        size = max(least, min(1 << 30, torch.cuda.mem_get_info()[0] // 16))
+        self.flush = torch.empty(size, dtype=torch.uint8, device="cuda")
         self.stream = torch.cuda.Stream()
         self.notes: list[str] = []
 
@@ -110,8 +116,9 @@ def with_progress(items: list[tuple[str, Shape]]) -> Iterable[tuple[str, Shape]]
 
 
 def run(timer: Events, cases: list[tuple[str, Shape]], repeats: int, seconds: float, device: str = "cuda") -> dict:
-    """Measure what fits in the memory and in the time; the rest is in the notes."""
-    found, notes, start = [], [], time.perf_counter()
+    """Measure what fits in the memory and in the time; what does not is noted, and where derf fails, that."""
+    report = {"measurements": [], "notes": list(LEFT_OUT), "failures": []}
+    start = time.perf_counter()
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else 1 << 30
     for dtype, shape in with_progress(cases):
         # Each case holds input, gradient, copy and a result at least, and some peers as much again and again.
@@ -120,13 +127,20 @@ def run(timer: Events, cases: list[tuple[str, Shape]], repeats: int, seconds: fl
             why = (
                 f"{needed / 2**30:.1f} GiB are over a third of the free memory" if needed > free / 3 else "no time left"
             )
-            notes.append(f"left out: {shape}, {dtype}: {why}")
+            report["notes"].append(f"{shape}, {dtype} left out: {why}")
             continue
         torch.compiler.reset()  # or it would keep the code, and after some shapes compile no more
-        case = Case(shape, dtype, device)
-        found += measurements(case, timer, repeats)
-        notes += case.notes
-    return {"measurements": found, "notes": [*notes, *dict.fromkeys(timer.notes)]}
+        try:
+            case = Case(shape, dtype, device)
+            report["measurements"] += measurements(case, timer, repeats)
+        except Exception as error:  # one case that fails must not hide the others
+            traceback.print_exc()
+            report["failures"].append(f"{shape}, {dtype}: {type(error).__name__}: {first_line(error)}")
+        else:
+            report["notes"] += case.notes
+        case = None  # its tensors make room for the next one's
+    report["notes"] += dict.fromkeys(timer.notes)
+    return report
 
 
 def driver() -> str:
@@ -149,11 +163,11 @@ def clocks() -> dict[str, float]:
 
 
 def facts() -> dict[str, object]:
-    properties = torch.cuda.get_device_properties()
+    device = properties()
     return {
-        "gpu": properties.name,
-        "memory_bytes": properties.total_memory,
-        "l2_cache_bytes": properties.L2_cache_size,
+        "gpu": device.name,
+        "memory_bytes": device.total_memory,
+        "l2_cache_bytes": device.L2_cache_size,
         "driver": driver(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
@@ -214,7 +228,7 @@ def main() -> int:
     print(json.dumps(report["facts"], indent=1))
     cuda_report.print_report(report)
     print("written:", path)
-    return 0
+    return 1 if report["failures"] else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from cuda_report import MODELS
@@ -61,11 +62,17 @@ PROVIDERS: dict[str, tuple[Provider, str]] = {  # and the arguments that have a 
     "compiled": (compiled, "x alpha shift weight bias"),
     "liger_dyt": (liger_dyt, "x alpha weight bias"),
 }
+# To get ready takes some of them seconds for each shape or width, more than the whole benchmark may take.
+LEFT_OUT = ["compiled is measured at the shapes of models, and at the others in bfloat16 alone"]
+if find_spec("liger_kernel"):
+    LEFT_OUT.append("liger_dyt is measured in bfloat16 alone")
+else:
+    LEFT_OUT.append("liger_dyt is left out: there is no package liger_kernel here")
+    del PROVIDERS["liger_dyt"]
 
 
 def providers_for(shape: Shape, dtype: str) -> list[str]:
-    """Without those that have no such operator or take too long to get ready: seconds for each shape or width."""
-    if len(shape) == 4:
+    if len(shape) == 4:  # the others have no dimension of channels but the last
         return ["derf", "eager"]
     left_out = set()
     if dtype != "bfloat16":
@@ -111,21 +118,21 @@ class Case:
         return torch.autograd.grad(output, self._differentiated(name), self.gradient)
 
     def _comparable(self, name: str) -> bool:
-        """Check a provider; a peer that does not run here is left out with a note, derf must run."""
+        """Check a provider. A peer that does not run here or is wrong is left out with a note; derf must be right."""
         try:
             results = (self.forward(name), *self.backward(name)(), *self.forward_backward(name))
+            for result in results:
+                assert result.dtype == self.x.dtype, f"gives {result.dtype} for {self.x.dtype}"
+            if name in ("derf", "eager", "compiled"):
+                self._check_values(results[0], results[1])
         except Exception as error:
             if name == "derf":
                 raise
             self.notes.append(f"{name} left out at {self.shape}, {self.dtype}: {first_line(error)}")
             return False
-        for result in results:
-            assert result.dtype == self.x.dtype, f"{name} gives {result.dtype} for {self.x.dtype}"
-        if name in ("derf", "eager", "compiled"):
-            self._check_values(name, results[0], results[1])
         return True
 
-    def _check_values(self, name: str, output: Tensor, grad_x: Tensor) -> None:
+    def _check_values(self, output: Tensor, grad_x: Tensor) -> None:
         """Compare with eager Derf in float64, on the first rows or the first image."""
         some = slice(0, 1 if len(self.shape) == 4 else 64)
         x, *parameters = (argument.detach().double() for argument in (self.arguments[0][some], *self.arguments[1:]))
@@ -135,7 +142,7 @@ class Case:
             # Eager PyTorch rounds after each of four operations forward, and of a few more backward.
             bound = 4 * torch.finfo(output.dtype).eps * truth.abs().max().item()
             wrong = (result[some].double() - truth).abs().max().item()
-            assert wrong <= bound, f"{name}, {what}, {self.shape} {self.dtype}: off by {wrong:.3g}, allowed {bound:.3g}"
+            assert wrong <= bound, f"{what} off by {wrong:.3g}, allowed {bound:.3g}"
 
     def functions(self, what: str) -> Functions:
         make = {

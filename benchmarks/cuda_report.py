@@ -125,6 +125,8 @@ def print_report(report: dict) -> None:
     print_table(*table(report["measurements"]))
     for note in report["notes"]:
         print("note:", note)
+    for failure in report["failures"]:
+        print("FAILED:", failure)
     targets = ", ".join(f"{what} {target:.0%}" for what, target in TARGETS.items())
     missed = misses(report["measurements"])
     print(f"\nTargets: of the copy's bandwidth over {LARGE // MIB} MiB {targets}; ahead of every peer everywhere.")
@@ -143,7 +145,9 @@ def plot(report: dict, stem: Path) -> list[Path]:
     from matplotlib import pyplot
 
     found = groups(report["measurements"])
-    paths = []
+    paths: list[Path] = []
+    if not found:
+        return paths
     for kind, draw in (("bandwidth", _bandwidths), ("models", _models)):
         dtypes = list(dict.fromkeys(dtype for dtype, _, _ in found))
         size = (14, 0.5 + 4.5 * len(dtypes))
@@ -192,4 +196,5 @@ def _models(axis, by_shape: dict[tuple, dict[str, Measurement]]) -> None:
     axis.set(ylabel="bandwidth, of the copy's", xticks=range(len(shown)))
     axis.set_xticklabels([NAMES[shape] for shape in shown], rotation=20, ha="right")
     if shown:
-        axis.legend(fontsize="small")
+        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])  # room for the legend
+        axis.legend(fontsize="small", loc="upper center", ncols=len(providers))
