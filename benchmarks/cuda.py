@@ -152,13 +152,11 @@ def driver() -> str:
 
 
 def clocks() -> dict[str, float]:
-    properties = torch.cuda.get_device_properties()
-    found = {
-        name: getattr(properties, name) for name in ("clock_rate", "memory_clock_rate") if hasattr(properties, name)
-    }
+    device = properties()
+    found = {name: getattr(device, name) for name in ("clock_rate", "memory_clock_rate") if hasattr(device, name)}
     try:
         return {**found, "clock_rate_now": torch.cuda.clock_rate()}
-    except (ImportError, RuntimeError):  # torch asks a package for it that need not be there
+    except Exception:  # torch asks a package for it that need not be there, and a driver that need not tell
         return found
 
 
@@ -223,7 +221,7 @@ def main() -> int:
     stem = (arguments.out or HERE / "results") / f"cuda-{cuda_report.slug(report['facts']['gpu'])}"
     stem.parent.mkdir(parents=True, exist_ok=True)
     path = stem.with_name(f"{stem.name}.json")
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    path.write_text(cuda_report.dumps(report))
     plot(report, stem)
     print(json.dumps(report["facts"], indent=1))
     cuda_report.print_report(report)

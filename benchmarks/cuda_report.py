@@ -4,6 +4,7 @@ A measurement is one line of the JSON that `benchmarks/cuda.py` writes: the mill
 (median and quartiles), forward, backward or both, for one shape and dtype.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -131,6 +132,13 @@ def print_report(report: dict) -> None:
     missed = misses(report["measurements"])
     print(f"\nTargets: of the copy's bandwidth over {LARGE // MIB} MiB {targets}; ahead of every peer everywhere.")
     print(f"Missed: {len(missed)}" if missed else "None is missed.", *missed, sep="\n  ")
+
+
+def dumps(report: dict) -> str:
+    """JSON with one line for each measurement."""
+    rest = json.dumps({key: value for key, value in report.items() if key != "measurements"}, indent=1)
+    lines = ",\n  ".join(map(json.dumps, report["measurements"]))
+    return rest.removesuffix("\n}") + f',\n "measurements": [\n  {lines}\n ]\n}}\n'
 
 
 def slug(name: str) -> str:
