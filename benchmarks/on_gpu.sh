@@ -1,0 +1,97 @@
+#!/bin/bash
+# All that needs a CUDA device: tests, compute-sanitizer, benchmark: `benchmarks/on_gpu.sh [OUTPUT DIRECTORY]`, within 8
+# minutes. Needs torch, nvcc, cmake, ninja, setuptools, pytest, hypothesis and mpmath; no network, and the environment
+# stays as it is: derf goes into a directory of its own. A step that fails does not keep the later ones from running.
+# shellcheck disable=SC2317 # `step` calls the functions
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=$(realpath -m -- "${1:-${OUT:-$root/benchmarks/results}}")
+mkdir -p "$out"
+cd "$root"
+python=$(command -v python3)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Seconds: for everything, and what the steps before the benchmark leave to it.
+limit=460 reserve=110
+results=()
+failed=0
+
+step() { # name, command: runs it and remembers how it ended; a status of 77 says that it was skipped
+  local start=$SECONDS status=0
+  printf '\n== %s (after %d s)\n' "$1" "$start"
+  "${@:2}" || status=$?
+  case $status in
+    0) results+=("passed   $((SECONDS - start)) s  $1") ;;
+    77) results+=("SKIPPED  $((SECONDS - start)) s  $1") ;;
+    124) results+=("FAILED   $((SECONDS - start)) s  $1: not done in time") && failed=1 ;;
+    *) results+=("FAILED   $((SECONDS - start)) s  $1: exit status $status") && failed=1 ;;
+  esac
+}
+
+report() {
+  printf '\n== after %d s\n' "$SECONDS"
+  printf '%s\n' "${results[@]}"
+}
+
+install() {
+  DERF_CUDA=1 "$python" -m pip install --no-build-isolation --no-deps --no-index --target "$work/site" .
+}
+
+left_to_checks() { echo $((limit - reserve - SECONDS)); }
+
+# Ids of tests on the device contain "cuda". Left out: tests of the host, of pip, and those that take long.
+device_tests() {
+  local left
+  left=$(left_to_checks)
+  DERF_TEST_PROFILE=short timeout --kill-after=5 $((left > 60 ? left : 60)) \
+    "$python" -m pytest tests -q -k cuda --ignore=tests/test_cuda_on_host.py \
+    --ignore=tests/test_install.py --ignore=tests/test_demo.py --ignore=tests/test_transformers.py
+}
+
+sanitize() { # tool
+  local sanitizer left status=0
+  left=$(left_to_checks)
+  if ((left < 20)); then
+    echo "$1 skipped: the steps before took too long"
+    return 77
+  fi
+  sanitizer=$(PATH=$PATH:/usr/local/cuda/bin command -v compute-sanitizer) || {
+    echo "$1 skipped: there is no compute-sanitizer in PATH or /usr/local/cuda/bin"
+    return 77
+  }
+  # Without the caching allocator an access beyond a tensor is one beyond an allocation.
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout --kill-after=5 $((left > 90 ? 90 : left)) \
+    "$sanitizer" --tool "$1" --error-exitcode 99 \
+    "$python" -m pytest tests/test_shapes.py -k "cuda and (odd or small)" -x -q >"$work/$1.log" 2>&1 || status=$?
+  tail -n 40 "$work/$1.log"
+  cp "$work/$1.log" "$out/sanitizer-$1.log"
+  # No test began: it is not the kernels that it objects to.
+  if ((status != 0 && status != 124)) && ! grep -qE '[0-9]+ (passed|failed|error)' "$work/$1.log" &&
+    grep -qiE 'not supported|unsupported|unable to|initialization failed|permission' "$work/$1.log"; then
+    echo "$1 skipped: compute-sanitizer does not run on this device"
+    return 77
+  fi
+  return "$status"
+}
+
+benchmark() {
+  local left=$((limit - SECONDS - 20)) # then a case that has begun is finished, and the plots are drawn
+  if ((left < 60)); then left=60; fi
+  timeout --kill-after=5 $((left + 40)) \
+    "$python" benchmarks/cuda.py --out "$out" --seconds $((left > 210 ? 210 : left))
+}
+
+step "install" install
+if ((failed)); then # nothing else can run
+  report
+  exit 1
+fi
+export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
+step "python3 -m derf" "$python" -m derf
+step "tests on the device" device_tests
+for tool in memcheck racecheck initcheck; do
+  step "compute-sanitizer $tool" sanitize "$tool"
+done
+step "benchmark" benchmark
+report
+exit "$failed"
