@@ -78,7 +78,7 @@ benchmark() {
   local left=$((limit - SECONDS - 20)) # then a case that has begun is finished, and the plots are drawn
   if ((left < 60)); then left=60; fi
   timeout --kill-after=5 $((left + 40)) \
-    "$python" benchmarks/cuda.py --out "$out" --seconds $((left > 210 ? 210 : left))
+    "$python" benchmarks/gpu.py --out "$out" --seconds $((left > 210 ? 210 : left))
 }
 
 step "install" install

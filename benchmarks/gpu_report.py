@@ -1,6 +1,6 @@
-"""What `benchmarks/cuda.py` makes of its measurements: bandwidths, targets, a table and plots. Needs no GPU, nor torch.
+"""What `benchmarks/gpu.py` makes of its measurements: bandwidths, targets, a table and plots. Needs no GPU, nor torch.
 
-A measurement is one line of the JSON that `benchmarks/cuda.py` writes: the milliseconds of one call of one provider
+A measurement is one line of the JSON that `benchmarks/gpu.py` writes: the milliseconds of one call of one provider
 (median and quartiles), forward, backward or both, for one shape and dtype.
 """
 

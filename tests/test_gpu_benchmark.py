@@ -1,4 +1,4 @@
-"""What benchmarks/cuda.py does apart from timing: byte model, targets, checks of what it compares, plots, refusals."""
+"""What benchmarks/gpu.py does apart from timing: byte model, targets, checks of what it compares, plots, refusals."""
 
 import importlib.util
 import json
@@ -18,15 +18,13 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def benchmark():
     """The module, loaded as a script finds what stands beside it; what it changes in this process is undone."""
-    names = ("cuda_providers", "cuda_report")
+    names = ("gpu_providers", "gpu_report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(functorch_config, "donated_buffer", functorch_config.donated_buffer)
         patch.syspath_prepend(BENCHMARKS)
-        spec = importlib.util.spec_from_file_location("cuda_benchmark", BENCHMARKS / "cuda.py")
+        spec = importlib.util.spec_from_file_location("gpu_benchmark", BENCHMARKS / "gpu.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        # Else `import cuda` in torch would give benchmarks/cuda.py.
-        assert str(BENCHMARKS) not in sys.path
         yield module
         for name in names:
             del sys.modules[name]
@@ -34,11 +32,11 @@ def benchmark():
 
 @pytest.fixture
 def report(benchmark):
-    return benchmark.cuda_report
+    return benchmark.gpu_report
 
 
 def run_script(*arguments):
-    command = [sys.executable, BENCHMARKS / "cuda.py", *arguments]
+    command = [sys.executable, BENCHMARKS / "gpu.py", *arguments]
     return subprocess.run(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True)
 
 
@@ -117,7 +115,7 @@ def test_plots_are_drawn_from_the_json_anywhere(benchmark, report, tmp_path, mon
         drawn = {"facts": facts, "measurements": measurements, "notes": [], "failures": []}
         path.write_text(report.dumps(drawn))
         assert json.loads(path.read_text()) == drawn
-        monkeypatch.setattr(sys, "argv", ["cuda.py", "--plot", str(path)])
+        monkeypatch.setattr(sys, "argv", ["gpu.py", "--plot", str(path)])
         assert benchmark.main() == 0
         pictures = [directory / f"cuda-nvidia-made-up-1-{kind}.png" for kind in ("bandwidth", "models")]
         assert sorted(directory.glob("*.png")) == pictures
@@ -136,7 +134,7 @@ def test_refuses_without_a_device():
 
 
 def test_refuses_without_kernels(benchmark, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["cuda.py"])
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(benchmark.derf, "show_config", lambda: "derf: 1\nCUDA kernels: no (no nvcc)\nrunning: ...")
     assert benchmark.main() == 2
@@ -192,7 +190,7 @@ def wider(x, alpha, shift, weight, bias):
 @pytest.mark.parametrize("broken", [slightly_off, wider])
 @pytest.mark.parametrize("name", ["derf", "eager"])
 def test_what_cannot_be_compared_is_not_timed(benchmark, monkeypatch, name, broken):
-    providers = sys.modules["cuda_providers"].PROVIDERS
+    providers = sys.modules["gpu_providers"].PROVIDERS
     monkeypatch.setitem(providers, name, (broken, providers[name][1]))
     result = benchmark.run(Timer(), [("float32", ROWS)], 2, 1000, "cpu")
     measured = {m["provider"] for m in result["measurements"]}

@@ -1,24 +1,16 @@
-"""What `benchmarks/cuda.py` compares: Derf, its peers and a copy, on the same arguments, checked before timing."""
+"""What `benchmarks/gpu.py` compares: Derf, its peers and a copy, on the same arguments, checked before timing."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
-from cuda_report import MODELS
-
-# A script's directory comes first on the import path, and torch asks for a package `cuda`: cuda.py must not be it. What
-# stands beside must be imported before.
-HERE = Path(__file__).resolve().parent
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
-
-import derf  # noqa: E402
-import torch  # noqa: E402
-import torch._functorch.config as functorch_config  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.autograd.graph import get_gradient_edge  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import derf
+import torch
+import torch._functorch.config as functorch_config
+from gpu_report import MODELS
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+from torch.nn import functional as F
 
 # A retained graph is run more than once, and the compiled one must not write over what it has saved.
 functorch_config.donated_buffer = False

@@ -1,4 +1,4 @@
-"""How fast Derf is on a CUDA device beside its peers and a copy: `python benchmarks/cuda.py`, four minutes.
+"""How fast Derf is on a CUDA device beside its peers and a copy: `python benchmarks/gpu.py`, four minutes.
 
 All providers run in turn in one process; each figure is a median with its quartiles. Before that they are checked for
 the dtype of every result, and the Derfs for the values. The copy, `y.copy_(x)` into a tensor that is there already, is
@@ -19,17 +19,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-# Before anything imports torch: this sees to the import path.
-from cuda_providers import HERE, LEFT_OUT, Case, Functions, Shape, first_line
-
-# isort: split
-import cuda_report
 import derf
+import gpu_report
 import torch
-from cuda_report import DTYPES, GRID, MODELS, QUICK
+from gpu_providers import LEFT_OUT, Case, Functions, Shape, first_line
+from gpu_report import DTYPES, GRID, MODELS, QUICK
 
-WHAT = list(cuda_report.PASSES)
-SMALL = 8 * cuda_report.MIB  # bytes of a tensor, at most, for CUDA graphs
+HERE = Path(__file__).resolve().parent
+WHAT = list(gpu_report.PASSES)
+SMALL = 8 * gpu_report.MIB  # bytes of a tensor, at most, for CUDA graphs
 GRAPH_CALLS = 50
 # A measurement ends after so many seconds, but not before so many rounds.
 SECONDS, FEWEST_ROUNDS = 1.0, 10
@@ -96,7 +94,7 @@ def measure(one_round: Round, repeats: int) -> dict[str, dict[str, float]]:
             break
         for name, value in one_round().items():
             milliseconds.setdefault(name, []).append(value)
-    return {name: cuda_report.summary(values) for name, values in milliseconds.items()}
+    return {name: gpu_report.summary(values) for name, values in milliseconds.items()}
 
 
 def measurements(case: Case, timer: Events, repeats: int) -> Iterator[dict]:
@@ -184,9 +182,9 @@ def why_not() -> str | None:
 
 def plot(report: dict, stem: Path) -> None:
     try:
-        paths = cuda_report.plot(report, stem)
+        paths = gpu_report.plot(report, stem)
     except ImportError as error:
-        print(f"no plots: {error}; later: python benchmarks/cuda.py --plot {stem}.json")
+        print(f"no plots: {error}; later: python benchmarks/gpu.py --plot {stem}.json")
     else:
         print("plots:", *paths)
 
@@ -209,7 +207,7 @@ def main() -> int:
         plot(json.loads(arguments.plot.read_text()), stem)
         return 0
     if reason := why_not():
-        print(f"benchmarks/cuda.py needs a CUDA device and derf's kernels for it, but {reason}", file=sys.stderr)
+        print(f"benchmarks/gpu.py needs a CUDA device and derf's kernels for it, but {reason}", file=sys.stderr)
         return 2
     shapes = {dtype: [*MODELS.values(), *GRID] for dtype in DTYPES}
     if arguments.quick:
@@ -218,13 +216,13 @@ def main() -> int:
     timer = Events()
     with torch.cuda.stream(timer.stream):
         report = {"facts": facts(), **run(timer, cases, arguments.repeats, arguments.seconds)}
-    stem = (arguments.out or HERE / "results") / f"cuda-{cuda_report.slug(report['facts']['gpu'])}"
+    stem = (arguments.out or HERE / "results") / f"cuda-{gpu_report.slug(report['facts']['gpu'])}"
     stem.parent.mkdir(parents=True, exist_ok=True)
     path = stem.with_name(f"{stem.name}.json")
-    path.write_text(cuda_report.dumps(report))
+    path.write_text(gpu_report.dumps(report))
     plot(report, stem)
     print(json.dumps(report["facts"], indent=1))
-    cuda_report.print_report(report)
+    gpu_report.print_report(report)
     print("written:", path)
     return 1 if report["failures"] else 0
 
