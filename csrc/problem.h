@@ -27,6 +27,11 @@ struct Problem {
   Problem(const at::Tensor& input, const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
           int64_t channel_dim);
 
+  // Of weight and bias; input's where both are absent.
+  at::ScalarType param_dtype() const {
+    return weight.defined() ? weight.scalar_type() : bias.defined() ? bias.scalar_type() : input.scalar_type();
+  }
+
   // A tensor laid out in memory like `input`.
   at::Tensor matching(const at::Tensor& tensor) const;
 
@@ -34,5 +39,9 @@ struct Problem {
   // own input.
   at::Tensor in_order_of(const at::Tensor& original, const at::Tensor& result) const;
 };
+
+// Where a tensor's numbers are; null where it is undefined.
+inline const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+inline void* mutable_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
 
 }  // namespace derf

@@ -59,15 +59,16 @@ def difference(result, exact):
     return torch.from_numpy(difference).reshape(-1)
 
 
-def compare(draws):
+def compare(draws, device):
     """Fail where the error of a gradient exceeds eager's by more than three standard deviations."""
     errors = {name: ([], []) for name in NAMES}
     for arguments in draws:
         exact = truth(*arguments)
-        for side, results in enumerate((ours(*arguments), eager(*arguments))):
+        there = [tensor.to(device) for tensor in arguments]
+        for side, results in enumerate((ours(*there), eager(*there))):
             for name, result, value in zip(NAMES, results, exact, strict=True):
                 if value is not None:
-                    errors[name][side].append(difference(result, value))
+                    errors[name][side].append(difference(result.cpu(), value))
     for name, (mine, theirs) in errors.items():
         if mine:
             mine, theirs = torch.cat(mine), torch.cat(theirs)
@@ -80,29 +81,29 @@ def compare(draws):
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=dtype_name)
-def test_a_small_batch(dtype, kind):
-    compare(draw((64, 768), dtype, kind, seed) for seed in range(60))
+def test_a_small_batch(dtype, kind, device):
+    compare((draw((64, 768), dtype, kind, seed) for seed in range(60)), device)
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=dtype_name)
-def test_a_million_elements(dtype, kind):
-    compare(draw((1999, 501), dtype, kind, seed) for seed in range(20))
+def test_a_million_elements(dtype, kind, device):
+    compare((draw((1999, 501), dtype, kind, seed) for seed in range(20)), device)
 
 
 @pytest.mark.skipif(numpy.finfo(numpy.longdouble).nmant < 60, reason="no floating-point type wider than float64")
 @pytest.mark.parametrize("kind", ["random", "aligned"])
 @pytest.mark.parametrize("shape", [(64, 768), (499, 211), (1499, 301)], ids=str)
-def test_float64(shape, kind):
-    compare(draw(shape, torch.float64, kind, seed) for seed in range(15))
+def test_float64(shape, kind, device):
+    compare((draw(shape, torch.float64, kind, seed) for seed in range(15)), device)
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
-def test_ten_million_elements(kind):
-    compare(draw((20_011, 499), torch.float32, kind, seed) for seed in range(4))
+def test_ten_million_elements(kind, device):
+    compare((draw((20_011, 499), torch.float32, kind, seed) for seed in range(4)), device)
 
 
 @pytest.mark.parametrize("kind", ["random", "aligned"])
-def test_a_hundred_million_elements(kind, need_memory):
+def test_a_hundred_million_elements(kind, need_memory, device):
     need_memory(6)
-    compare(draw((100_003, 1000), torch.float32, kind, seed) for seed in range(2))
+    compare((draw((100_003, 1000), torch.float32, kind, seed) for seed in range(2)), device)

@@ -60,9 +60,6 @@ at::Tensor contiguous_like(const at::Tensor& tensor) {
   return at::detail::empty_cpu(tensor.sizes(), tensor.scalar_type());
 }
 
-const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
-void* mutable_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
-
 Shape shape_of(const Problem& p) { return {p.outer, p.channels, p.inner}; }
 
 // What the loops over rows ask of weight and bias: both or none, and no conversion where many rows will read them.
@@ -86,10 +83,6 @@ void prepare_parameters(Problem& p) {
   }
 }
 
-at::ScalarType param_dtype(const Problem& p) {
-  return p.weight.defined() ? p.weight.scalar_type() : p.bias.defined() ? p.bias.scalar_type() : p.input.scalar_type();
-}
-
 at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
                    const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                    int64_t channel_dim) {
@@ -103,7 +96,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
   prepare_parameters(p);
   const Forward call{
       .dtype = input.scalar_type(),
-      .param_dtype = param_dtype(p),
+      .param_dtype = p.param_dtype(),
       .shape = shape_of(p),
       .input = p.input.const_data_ptr(),
       .output = output.mutable_data_ptr(),
@@ -150,7 +143,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
     }
     return {p.in_order_of(input, grad_input), grad_alpha, grad_shift, grad_weight, grad_bias};
   }
-  const auto reduced_dtype = param_dtype(p);
+  const auto reduced_dtype = p.param_dtype();
   prepare_parameters(p);
   const at::Tensor g = p.matching(grad_output);
   const Shape shape = shape_of(p);
@@ -166,7 +159,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   };
   const Backward call{
       .dtype = input.scalar_type(),
-      .param_dtype = param_dtype(p),
+      .param_dtype = p.param_dtype(),
       .shape = shape,
       .tiles = tiles,
       .grad_output = g.const_data_ptr(),

@@ -28,8 +28,8 @@ void check_launch(const char* error) {
   TORCH_CHECK(!error, "derf: CUDA error: ", error, " (kernels compiled for: ", DERF_CUDA_ARCHITECTURES, ")");
 }
 
-Type type_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
+Type type_of(at::ScalarType dtype) {
+  switch (dtype) {
     case at::kDouble: return Type::f64;
     case at::kFloat: return Type::f32;
     case at::kHalf: return Type::f16;
@@ -37,14 +37,8 @@ Type type_of(const at::Tensor& tensor) {
   }
 }
 
-Type param_type(const Problem& p) {
-  return type_of(p.weight.defined() ? p.weight : p.bias.defined() ? p.bias : p.input);
-}
-
 Shape shape_of(const Problem& p) { return {p.outer, p.channels, p.inner}; }
-Scalar scalar(const at::Tensor& tensor) { return {tensor.const_data_ptr(), type_of(tensor)}; }
-const void* data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
-void* mutable_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
+Scalar scalar(const at::Tensor& tensor) { return {tensor.const_data_ptr(), type_of(tensor.scalar_type())}; }
 
 at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
                    const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
@@ -55,8 +49,8 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
   const at::Tensor output = at::empty_like(p.input);
   if (output.numel() != 0) {
     const Forward call{
-        .type = type_of(input),
-        .param_type = param_type(p),
+        .type = type_of(input.scalar_type()),
+        .param_type = type_of(p.param_dtype()),
         .shape = shape_of(p),
         .input = p.input.const_data_ptr(),
         .output = output.mutable_data_ptr(),
@@ -92,8 +86,8 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   } else {
     const at::Tensor g = p.matching(grad_output);
     Backward call{
-        .type = type_of(input),
-        .param_type = param_type(p),
+        .type = type_of(input.scalar_type()),
+        .param_type = type_of(p.param_dtype()),
         .shape = shape_of(p),
         .grad_output = g.const_data_ptr(),
         .input = p.input.const_data_ptr(),
