@@ -22,6 +22,7 @@ from pathlib import Path
 import derf
 import gpu_report
 import torch
+import torch._functorch.config as functorch_config
 from gpu_providers import LEFT_OUT, Case, Functions, Shape, first_line
 from gpu_report import DTYPES, GRID, MODELS, QUICK
 
@@ -199,6 +200,8 @@ def main() -> int:
         "--plot", type=Path, metavar="FILE.json", help="only draw the plots of an earlier run, anywhere"
     )
     arguments = parser.parse_args()
+    # A retained graph is run more than once, and the compiled one must not write over what it has saved.
+    functorch_config.donated_buffer = False
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
     if arguments.plot:

@@ -6,14 +6,10 @@ from importlib.util import find_spec
 
 import derf
 import torch
-import torch._functorch.config as functorch_config
 from gpu_report import MODELS
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
-
-# A retained graph is run more than once, and the compiled one must not write over what it has saved.
-functorch_config.donated_buffer = False
 
 Shape = tuple[int, ...]
 Provider = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -19,8 +19,7 @@ MIB = 1 << 20
 def benchmark():
     """The module, loaded as a script finds what stands beside it; what it changes in this process is undone."""
     names = ("gpu_providers", "gpu_report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(functorch_config, "donated_buffer", functorch_config.donated_buffer)
+    with pytest.MonkeyPatch.context() as patch, functorch_config.patch(donated_buffer=False):
         patch.syspath_prepend(BENCHMARKS)
         spec = importlib.util.spec_from_file_location("gpu_benchmark", BENCHMARKS / "gpu.py")
         module = importlib.util.module_from_spec(spec)
