@@ -1,5 +1,5 @@
 // What the kernels ask of CUDA beyond the language. For the host that runs their source in tests,
-// csrc/python/cuda_on_host.h says the same in C++.
+// tests/cuda_on_host/device.h says the same in C++.
 #pragma once
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>

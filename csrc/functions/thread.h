@@ -1,5 +1,5 @@
 // What a function needs beyond arithmetic, for one number: a CUDA thread's, or the host's that runs a kernel's source
-// in tests (csrc/python/cuda_on_host.h stands in for CUDA there). The vectors' side is vector.h.
+// in tests (tests/cuda_on_host/device.h stands in for CUDA there). The vectors' side is vector.h.
 #pragma once
 #include <cmath>
 #include <cstdint>
