@@ -12,107 +12,110 @@
 
 namespace derf::CPU_CAPABILITY {
 
-// What one channel's elements add to, a lane each: sums of g f(u), g, h x and h.
+// What is wanted, known at compile time: a branch between the two costs more than the arithmetic it saves.
+template <class Function, bool of_channels, bool of_slope>
+struct Wanted {
+  using F = Function;
+  static constexpr bool channels = of_channels;  // gradients of weight and bias
+  static constexpr bool slope = of_slope;        // gradients of input, alpha and shift
+};
+
+// Sums of a lane each: over a channel's elements of g f(u) and g, and over all elements of weight h x and weight h.
 template <class T>
-struct Sums {
-  Lanes<T> value, grad, input_slope, slope;
-  Sums() : value(broadcast<T>(0)), grad(value), input_slope(value), slope(value) {}
+struct ChannelSums {
+  Lanes<T> value, grad;
+};
+
+// In each lane, a float sum is for a few hundred terms.
+template <class T>
+struct ScalarSums {
+  Vec<ScalarOf<T>> alpha{0}, shift{0};
+  int64_t terms = 0;
+  cpu::ExactSum alpha_total, shift_total;
+
+  void expect(int64_t steps) {
+    const int64_t more = steps * int64_t(vectors<T>);
+    if (terms + more > 512) {
+      alpha_total.add(sum<T>(alpha));
+      shift_total.add(sum<T>(shift));
+      alpha = shift = Vec<ScalarOf<T>>(0);
+      terms = 0;
+    }
+    terms += more;
+  }
 };
 
 // What all elements share, out of reach of the stores: a local copy stays in registers.
-template <class T>
+template <class W, class T>
 struct Shared {
-  Vec<ScalarOf<T>> alpha, shift;
+  Vec<ScalarOf<T>> alpha, scaled_alpha, scaled_shift;  // the latter in the unit of f
   bool bypass_cache;
   explicit Shared(const cpu::Backward& call)
-      : alpha(ScalarOf<T>(call.alpha)), shift(ScalarOf<T>(call.shift)), bypass_cache(call.bypass_cache) {}
+      : alpha(shared_parameter<T>(call.alpha)),
+        scaled_alpha(shared_parameter<T>(call.alpha * W::F::gradient_unit)),
+        scaled_shift(shared_parameter<T>(call.shift * W::F::gradient_unit)),
+        bypass_cache(call.bypass_cache) {}
 };
 
-// What is wanted, known at compile time: a branch between the two costs more than the arithmetic it saves.
-template <class Function, bool want_value, bool want_slope>
-struct Wanted {
-  using F = Function;
-  static constexpr bool value = want_value, slope = want_slope;
-};
-
-// count <= lanes<T> elements; grad_input may be null; slope_factor is alpha * weight.
-template <class W, class T>
+// count <= lanes<T> elements; grad_input may be null. P is the type of the parameters.
+template <class W, class P, class T>
 inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
-                                                         const Lanes<T>& slope_factor, int64_t count,
-                                                         const Shared<T>& shared, Sums<T>& sums) {
+                                                         const Lanes<T>& weight, int64_t count,
+                                                         const Shared<W, T>& shared, ChannelSums<T>& channel,
+                                                         Vec<ScalarOf<T>>& alpha, Vec<ScalarOf<T>>& shift) {
   using V = Vec<ScalarOf<T>>;
   const Lanes<T> x = load<T>(input, count), g = load<T>(grad_output, count);
-  const auto add = [](V a, V b) { return a + b; };
-  const auto add_product = [](V sum, V a, V b) { return at::vec::fmadd(a, b, sum); };
-  auto u = each([&](V each_x) { return at::vec::fmadd(shared.alpha, each_x, shared.shift); }, x);
+  auto u = each([&](V each_x) { return fmadd(shared.scaled_alpha, each_x, shared.scaled_shift); }, x);
   if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
     u = keep_first<T>(u, count);
   }
-  sums.grad = each(add, sums.grad, g);
-  if constexpr (W::value) {
-    sums.value = each(add_product, sums.value, g, W::F::value(u));
+  const auto [value, slope, alive] = W::F::template gradient<W::channels, W::slope>(u);
+  if constexpr (W::channels) {
+    channel.grad = each([](V a, V b) { return a + b; }, channel.grad, g);
+    channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, value);
   }
   if constexpr (W::slope) {
-    const auto [slope, dead] = W::F::slope(u);
-    const auto zero_where_dead = [](auto mask, V y) { return zero_where(mask, y); };
-    const auto h = each([](auto mask, V a, V b) { return zero_where(mask, a * b); }, dead, g, slope);
-    sums.slope = each(add, sums.slope, h);
-    sums.input_slope = each(add_product, sums.input_slope, h, each(zero_where_dead, dead, x));
+    const auto h = each([](auto mask, V a, V b, V c) { return keep(mask, a * b * c); }, alive, g, weight, slope);
+    for (size_t k = 0; k < h.size(); ++k) {
+      shift = shift + h[k];
+      alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);
+    }
     if (grad_input) {
-      const auto result = each([](auto mask, V a, V b) { return zero_where(mask, a * b); }, dead, h, slope_factor);
-      store<T>(grad_input, result, count, shared.bypass_cache);
+      const auto result = each([&](auto mask, V a) { return keep(mask, a * shared.alpha); }, alive, h);
+      store<std::is_same_v<P, float>>(grad_input, result, count, shared.bypass_cache);
     }
   }
 }
 
-// sum + weight * term, a term of 0 adding nothing, be the weight infinite.
-template <class T>
-inline Lanes<T> add_weighted(const Lanes<T>& sum, const Lanes<T>& weight, const Lanes<T>& term) {
-  using V = Vec<ScalarOf<T>>;
-  return each([](V s, V w, V t) { return s + zero_where(equal(t, V(0)), w * t); }, sum, weight, term);
-}
-
-// `rows` (at most 4) neighbouring rows of channels [begin, end), shape.in_rows(): a channel's sums stay in registers
-// over the rows, and so many streams of memory run side by side. Adds to the channel's partial sums.
+// `rows` neighbouring rows of channels [begin, end), shape.in_rows(). Adds to the channel's partial sums.
 template <class W, int rows, class T, class P>
 inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin, int64_t end,
-                          ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, cpu::ExactSum& alpha,
-                          cpu::ExactSum& shift) {
-  const Shared<T> shared(call);
+                          ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, ScalarSums<T>& sums) {
+  const Shared<W, T> shared(call);
   const int64_t channels = call.shape.channels;
   const auto* grad_output = static_cast<const T*>(call.grad_output) + row * channels;
   const auto* input = static_cast<const T*>(call.input) + row * channels;
   auto* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + row * channels : nullptr;
   const auto* weight = static_cast<const P*>(call.weight);
   using V = Vec<ScalarOf<T>>;
-  Lanes<T> alpha_sum = broadcast<T>(0), shift_sum = alpha_sum;
+  sums.expect((end - begin + lanes<T> - 1) / lanes<T> * rows);
+  Vec<ScalarOf<T>> alpha = sums.alpha, shift = sums.shift;
   const auto column = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
     const Lanes<T> w = load<T>(weight + c, count);
-    const auto slope_factor = each([&](V each_w) { return each_w * shared.alpha; }, w);
-    Sums<T> sums;
-#pragma GCC unroll 1  // side by side, the rows would not find registers enough
+    ChannelSums<T> channel{broadcast<T>(0), broadcast<T>(0)};
+#pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const int64_t at = r * channels + c;
-      // The next rows: so many streams side by side are more than the hardware foresees.
-      for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
-        __builtin_prefetch(grad_output + at + rows * channels + line);
-        __builtin_prefetch(input + at + rows * channels + line);
-      }
-      backward_step<W>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, slope_factor, count,
-                       shared, sums);
+      backward_step<W, P>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, w, count, shared,
+                          channel, alpha, shift);
     }
-    if constexpr (W::slope) {
-      alpha_sum = add_weighted<T>(alpha_sum, w, sums.input_slope);
-      shift_sum = add_weighted<T>(shift_sum, w, sums.slope);
-    }
-    for (size_t k = 0; k < w.size(); ++k) {
-      const int64_t at = c + int64_t(k) * V::size(), n = part(c + count, at, V::size());
-      if (weight_partial) {
-        (V::loadu(weight_partial + at, n) + sums.value[k]).store(weight_partial + at, n);
-      }
-      if (bias_partial) {
-        (V::loadu(bias_partial + at, n) + sums.grad[k]).store(bias_partial + at, n);
-      }
+    if constexpr (W::channels) {
+      const auto add_to = [&](ScalarOf<T>* partial, const Lanes<T>& sum) {
+        const auto add = [](V a, V b) { return a + b; };
+        store_plain<T>(partial, each(add, load<T>(partial, count), sum), count);
+      };
+      add_to(weight_partial + c, channel.value);
+      add_to(bias_partial + c, channel.grad);
     }
   };
   int64_t c = begin;
@@ -122,41 +125,38 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   if (c < end) {
     column(c, end - c);
   }
-  alpha.add(sum<T>(alpha_sum));
-  shift.add(sum<T>(shift_sum));
+  sums.alpha = alpha;
+  sums.shift = shift;
 }
 
 // `count` elements of one channel.
 template <class W, class T, class P>
 inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t channel, int64_t count,
-                             ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, cpu::ExactSum& alpha,
-                             cpu::ExactSum& shift) {
-  const Shared<T> shared(call);
-  const auto* weight = static_cast<const P*>(call.weight);
-  const ScalarOf<T> w = weight ? ScalarOf<T>(weight[channel]) : 1;
-  const Lanes<T> slope_factor = broadcast<T>(ScalarOf<T>(call.alpha) * w);
+                             ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, ScalarSums<T>& sums) {
+  const Shared<W, T> shared(call);
+  const auto* all_weights = static_cast<const P*>(call.weight);
+  const Lanes<T> weight = broadcast<T>(all_weights ? ScalarOf<T>(all_weights[channel]) : 1);
   const T* grad_output = static_cast<const T*>(call.grad_output) + at;
   const T* input = static_cast<const T*>(call.input) + at;
   T* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + at : nullptr;
-  Sums<T> sums;
+  sums.expect((count + lanes<T> - 1) / lanes<T>);
+  Vec<ScalarOf<T>> alpha = sums.alpha, shift = sums.shift;
+  ChannelSums<T> of_channel{broadcast<T>(0), broadcast<T>(0)};
   int64_t i = 0;
   for (; i + lanes<T> <= count; i += lanes<T>) {
-    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, lanes<T>, shared,
-                     sums);
+    backward_step<W, P>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, weight, lanes<T>, shared,
+                        of_channel, alpha, shift);
   }
   if (i < count) {
-    backward_step<W>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, slope_factor, count - i, shared,
-                     sums);
+    backward_step<W, P>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, weight, count - i, shared,
+                        of_channel, alpha, shift);
   }
-  if (weight_partial) {
-    weight_partial[channel] += sum<T>(sums.value);
+  sums.alpha = alpha;
+  sums.shift = shift;
+  if constexpr (W::channels) {
+    weight_partial[channel] += sum<T>(of_channel.value);
+    bias_partial[channel] += sum<T>(of_channel.grad);
   }
-  if (bias_partial) {
-    bias_partial[channel] += sum<T>(sums.grad);
-  }
-  const Lanes<T> all_w = broadcast<T>(w), none = broadcast<T>(0);
-  alpha.add(sum<T>(add_weighted<T>(none, all_w, sums.input_slope)));
-  shift.add(sum<T>(add_weighted<T>(none, all_w, sums.slope)));
 }
 
 template <class W, class T, class P>
@@ -178,28 +178,29 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
     return row;
   };
   auto *weight_partial = partial(call.weight_partial), *bias_partial = partial(call.bias_partial);
-  cpu::ExactSum alpha, shift;
+  ScalarSums<T> sums;
   if (shape.in_rows()) {
     int64_t row = outer_begin;
-    for (; row + 4 <= outer_end; row += 4) {
-      backward_rows<W, 4, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);
+    for (; row + ROWS <= outer_end; row += ROWS) {
+      backward_rows<W, ROWS, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
     }
     for (; row < outer_end; ++row) {
-      backward_rows<W, 1, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, alpha, shift);
+      backward_rows<W, 1, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
     }
   } else {
     for (int64_t row = outer_begin; row < outer_end; ++row) {
       for (int64_t c = channel_begin; c < channel_end; ++c) {
         const int64_t at = (row * shape.channels + c) * shape.inner + inner_begin;
-        backward_segment<W, T, P>(call, at, c, inner_end - inner_begin, weight_partial, bias_partial, alpha, shift);
+        backward_segment<W, T, P>(call, at, c, inner_end - inner_begin, weight_partial, bias_partial, sums);
       }
     }
   }
+  sums.expect(INT32_MAX);
   if (call.alpha_partial) {
-    call.alpha_partial[tile] = alpha.total();
+    call.alpha_partial[tile] = sums.alpha_total.total();
   }
   if (call.shift_partial) {
-    call.shift_partial[tile] = shift.total();
+    call.shift_partial[tile] = sums.shift_total.total();
   }
 }
 
@@ -210,12 +211,12 @@ void backward(const cpu::Backward& call, int64_t begin, int64_t end) {
       tile_kernel(call, tile);
     }
   };
-  const bool value = call.weight_partial, slope = call.grad_input || call.alpha_partial || call.shift_partial;
-  if (value && slope) {
+  const bool channels = call.weight_partial, slope = call.grad_input || call.alpha_partial || call.shift_partial;
+  if (channels && slope) {
     run(&backward_tile<Wanted<F<T>, true, true>, T, P>);
   } else if (slope) {
     run(&backward_tile<Wanted<F<T>, false, true>, T, P>);
-  } else if (value) {
+  } else if (channels) {
     run(&backward_tile<Wanted<F<T>, true, false>, T, P>);
   } else {
     run(&backward_tile<Wanted<F<T>, false, false>, T, P>);

@@ -67,7 +67,7 @@ struct Widen {
 struct Evaluate {
   c10::ScalarType dtype;
   const void* u;
-  void *value, *slope;
+  void *value, *value_in_sums, *slope;  // as the forward computes it, as the backward does for sums, and its slope
   int64_t count;
 };
 

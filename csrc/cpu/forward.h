@@ -11,8 +11,9 @@ template <class F, bool per_element, class T, class P>
 inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n,
                         const cpu::Forward& call) {
   using V = Vec<ScalarOf<T>>;
-  const V alpha(call.alpha), shift(call.shift);
+  const V alpha = shared_parameter<T>(call.alpha * F::value_unit), shift = shared_parameter<T>(call.shift * F::value_unit);
   const bool bypass_cache = call.bypass_cache;
+  constexpr bool any_nan = std::is_same_v<P, float>;
   const auto parameter = [](const P* p, ScalarOf<T> absent) {
     return broadcast<T>(per_element ? 0 : p ? ScalarOf<T>(*p) : absent);
   };
@@ -23,9 +24,9 @@ inline void forward_run(const T* input, T* output, const P* weight, const P* bia
     const auto f = F::value(each([&](V each_x) { return at::vec::fmadd(alpha, each_x, shift); }, x));
     const auto affine = [](V y, V w, V b) { return at::vec::fmadd(y, w, b); };
     if constexpr (per_element) {
-      store<T>(output + i, each(affine, f, load<T>(weight + i, count), load<T>(bias + i, count)), count, bypass_cache);
+      store<any_nan>(output + i, each(affine, f, load<T>(weight + i, count), load<T>(bias + i, count)), count, bypass_cache);
     } else {
-      store<T>(output + i, each(affine, f, shared_weight, shared_bias), count, bypass_cache);
+      store<any_nan>(output + i, each(affine, f, shared_weight, shared_bias), count, bypass_cache);
     }
   };
   int64_t i = 0;

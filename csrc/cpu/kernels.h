@@ -44,13 +44,9 @@ void reduce_any(const cpu::Reduce& call, int64_t begin, int64_t end) {
 
 void widen_any(const cpu::Widen& call) {
   with_types(call.dtype, call.dtype, [&]<class T, class P>(T, P) {
-    constexpr int64_t width = Vec<ScalarOf<T>>::size();
     for (int64_t i = 0; i < call.count; i += lanes<T>) {
-      const Lanes<T> x = load<T>(static_cast<const T*>(call.from) + i, part(call.count, i, lanes<T>));
-      for (size_t k = 0; k < x.size(); ++k) {
-        const int64_t at = i + int64_t(k) * width;
-        x[k].store(static_cast<ScalarOf<T>*>(call.to) + at, part(call.count, at, width));
-      }
+      const int64_t n = part(call.count, i, lanes<T>);
+      store_plain<T>(static_cast<ScalarOf<T>*>(call.to) + i, load<T>(static_cast<const T*>(call.from) + i, n), n);
     }
   });
 }
@@ -61,10 +57,12 @@ void evaluate_any(const cpu::Evaluate& call) {
     const auto* u = static_cast<const Scalar*>(call.u);
     for (int64_t i = 0; i < call.count; i += Vec<Scalar>::size()) {
       const int64_t n = std::min<int64_t>(Vec<Scalar>::size(), call.count - i);
-      const Pack<Scalar, 1> x{Vec<Scalar>::loadu(u + i, n)};
-      Erf<T>::value(x)[0].store(static_cast<Scalar*>(call.value) + i, n);
-      const auto [slope, dead] = Erf<T>::slope(x);
-      zero_where(dead[0], slope[0]).store(static_cast<Scalar*>(call.slope) + i, n);
+      const auto x = Vec<Scalar>::loadu(u + i, n);
+      const auto in_unit = [&](double unit) { return Pack<Scalar, 1>{x * Vec<Scalar>(unit)}; };
+      Erf<T>::value(in_unit(Erf<T>::value_unit))[0].store(static_cast<Scalar*>(call.value) + i, n);
+      const auto gradient = Erf<T>::template gradient<true, true>(in_unit(Erf<T>::gradient_unit));
+      gradient.value[0].store(static_cast<Scalar*>(call.value_in_sums) + i, n);
+      keep(gradient.alive[0], gradient.slope[0]).store(static_cast<Scalar*>(call.slope) + i, n);
     }
   });
 }

@@ -2,23 +2,51 @@
 
     python csrc/functions/coefficients.py > csrc/functions/erf_coefficients.h
 
-value: erf(u) = m + m * P(|u|), m = u limited to [-kink, kink]. P is a polynomial on each of N pieces of one width, in
-the distance from the piece's centre: below the kink P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below
-0.3, so the rounding of P hardly shows in the sum, near 0 (relative error) as in the tails. Past the last piece erf
-rounds to 1.
-slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln 2 with whole n: a polynomial in r on [-ln 2 / 2, ln 2 / 2], times 2^n.
-Each polynomial interpolates at Chebyshev nodes: within a factor two of the best possible one.
+a = |u| throughout. A piece has a polynomial of its own in the distance t from its centre, picked from a table.
 
-A GPU has no permutations, and a power of two is one instruction. So there, with a = |u|:
+value (float64, float32): erf(u) = m + m * P(a), m = u limited to [-kink, kink]. Pieces from 0 on; below the kink
+P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3, so the rounding of P hardly shows in the sum, near 0
+(relative error) as in the tails. Past the last piece erf rounds to 1.
+ratio (16 bits): erf(u) = m * R(a), R = erf(a)/a, m = u limited to the pieces. They lie around the multiples of their
+width, which is the unit of length: the caller's alpha and shift are divided by it, so that nothing else has to be. The
+last polynomial is bent to give exactly 1 at its end.
+central: erf(a) itself around multiples of the width, accurate enough for a sum of gradients; on the first piece
+relatively.
+slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln(2)/entries with whole n: e^-r = 1 + r * polynomial(r), the rest from a
+table of `entries` (one is no table) and from the exponent. In base 2 the unit of length is 1/sqrt(log2(e)), v = -log2 of
+the exponential, and r = v + n/entries.
+complement: erf(a) = 1 - slope * Q(a), Q = sqrt(pi)/2 exp(a^2) erfc(a): to absolute accuracy, enough for a sum of
+gradients, and no table. In base 2 as above.
+
+A GPU has no permutations, and a power of two is one instruction. So there:
 near 0, up to join: erf(u) = u + u * N(u^2), N = erf(a)/a - 1.
 far, from there on: erf(u) = sign(u) (1 - 2^F(a)), F = log2(erfc(a)). An odd degree goes to -infinity as erfc's does.
-N and F have the smallest possible largest relative error of erf (Remez).
+
+Polynomials on pieces interpolate at Chebyshev nodes: within a factor two of the best possible ones. Q, N and F have the
+smallest possible largest error (Remez): Q of erf, N and F of erf relatively.
 """
 
 import pathlib
+import struct
 import sys
 
-from mpmath import chebyt, cos, erf, erfc, exp, log, lu_solve, matrix, mp, mpf, pi, polyval, sqrt, taylor
+from mpmath import (
+    chebyt,
+    cos,
+    erf,
+    erfc,
+    exp,
+    log,
+    lu_solve,
+    matrix,
+    mp,
+    mpf,
+    pi,
+    polyval,
+    sqrt,
+    taylor,
+    workprec,
+)
 
 mp.dps = 60
 HEADER = pathlib.Path(__file__).with_name("erf_coefficients.h")
@@ -27,11 +55,28 @@ HEADER = pathlib.Path(__file__).with_name("erf_coefficients.h")
 VALUE = [
     ("double", 16, 12, mpf(3) / 8, 3, 55),
     ("float", 16, 5, mpf(1) / 4, 4, 27),
-    ("float", 16, 3, mpf(1) / 4, 4, 18),
     ("float", 8, 6, mpf(1) / 2, 2, 25),
-    ("float", 8, 4, mpf(1) / 2, 2, 18),
 ]
-SLOPE = [("double", 11, 56), ("float", 5, 22.5), ("float", 4, 17.5)]  # type, degree, bits
+# pieces, degree, width, bits of relative accuracy: bfloat16 and float16 have 14.7 and 17.7 bits to show
+RATIO = [
+    (16, 2, mpf(19) / 100, 14.6),
+    (16, 3, mpf(22) / 100, 19),
+    (8, 3, mpf(41) / 100, 15.5),
+    (8, 4, mpf(45) / 100, 18.9),
+]
+CENTRAL = [(16, 4, False, 22), (16, 3, True, 17)]  # pieces, degree, in base 2, bits; their width is 1/4
+# type, entries, degree of e^-r, in base 2, bits of relative accuracy
+SLOPE = [
+    ("double", 1, 11, False, 55),
+    ("float", 16, 2, False, 21),
+    ("float", 8, 3, False, 25),
+    ("float", 1, 6, False, 27),
+    ("float", 16, 2, True, 21),
+    ("float", 8, 2, True, 18),
+    ("float", 1, 4, True, 18),
+]
+COMPLEMENT = [(10, False, 22.8), (6, True, 14.9)]  # degree, in base 2, bits of absolute accuracy of erf
+BASE_2 = 1 / sqrt(log(2))  # what u is multiplied by, for exp(-u^2) to be a power of two
 # degrees of N and F, join, where F's fit ends (erfc no longer counts in a sum with 1), bits of relative accuracy of erf
 THREAD = [
     (6, 5, mpf(9) / 8, mpf(4), 26.5),  # float32
@@ -51,6 +96,11 @@ def interpolate(f, low, high, degree):
         for i, c in enumerate(taylor(lambda x, j=j: chebyt(j, x), 0, j)):
             total[i] += weight * c
     return [c / half**i for i, c in enumerate(total)]
+
+
+def moved(coefficients, origin):
+    """The coefficients in x of what they are in x - origin."""
+    return taylor(lambda x: polyval(coefficients[::-1], x - origin), 0, len(coefficients) - 1)
 
 
 def checked(name, coefficients, f, low, high, bits, origin, relative):
@@ -82,14 +132,88 @@ def value_table(ctype, pieces, degree, width, below, bits):
     return kink, [[piece[d] for piece in table] for d in range(degree + 1)]
 
 
-def slope_polynomial(ctype, degree, bits):
-    def f(r):
-        return 2 / sqrt(pi) * exp(-r)
+def rounded(x):
+    """x as a float32."""
+    with workprec(24):
+        return +mpf(x)
 
-    half = log(2) / 2
-    return checked(
-        f"slope {ctype} {degree}", interpolate(f, -half, half, degree), f, -half, half, bits, 0, relative=True
-    )
+
+def ratio_table(pieces, degree, width, bits):
+    table = []
+    for k in range(pieces):
+        low, high = max(k - mpf(1) / 2, mpf(0)), k + mpf(1) / 2
+
+        def f(x):
+            return erf(width * x) / x if x else 2 * width / sqrt(pi)
+
+        def towards_one(x, low=low, last=k == pieces - 1):
+            return f(x) + (erfc(width * (low + 1)) / (low + 1) * (x - low) ** 2 if last else 0)
+
+        fit = moved(interpolate(towards_one, low, high, degree), (low + high) / 2 - k)
+        table.append(checked(f"ratio {pieces} {degree}, piece {k}", fit, f, low, high, bits, k, relative=True))
+    end = rounded((pieces - mpf(1) / 2) * mpf("0.9999"))
+    last, t = [rounded(c) for c in table[-1]], rounded(end - (pieces - 1))
+
+    def at_end():
+        p = last[degree]
+        for c in last[degree - 1 :: -1]:
+            p = rounded(p * t + c)  # one rounding: fused multiply-add
+        return rounded(p * end)
+
+    while at_end() != 1:
+        last[0] = rounded(last[0] + (1 - at_end()) / end)
+    table[-1] = last
+    return end, [[piece[d] for piece in table] for d in range(degree + 1)]
+
+
+def central_table(pieces, degree, in_base_2, bits):
+    width, unit, table = mpf(1) / 4, BASE_2 if in_base_2 else mpf(1), []
+    for k in range(pieces):
+
+        def f(x):
+            return erf(x / unit)
+
+        low, high, name = (k - mpf(1) / 2) * width, (k + mpf(1) / 2) * width, f"central {pieces} {degree}, piece {k}"
+        if k == 0:
+            ratio = interpolate(lambda x: f(x) / x if x else 2 / sqrt(pi) / unit, mpf(0), high, degree - 1)
+            fit = [mpf(0), *moved(ratio, high / 2)]
+            table.append(checked(name, fit, f, high / 1000, high, bits, 0, relative=True))
+        else:
+            fit = interpolate(f, low, high, degree)
+            table.append(checked(name, fit, f, low, high, bits, k * width, relative=False))
+    return [[piece[d] for piece in table] for d in range(degree + 1)]
+
+
+def slope_parts(ctype, entries, degree, in_base_2, bits):
+    """The table and q, e^-r = 1 + r q(r) up to a factor that the table has."""
+    unit = log(2) if in_base_2 else mpf(1)
+    half = log(2) / unit / entries / 2
+
+    def f(r):
+        return exp(-r * unit)
+
+    name = f"slope {ctype} {entries} {degree}"
+    first, *rest = checked(name, interpolate(f, -half, half, degree), f, -half, half, bits, 0, relative=True)
+    table = [2 / sqrt(pi) * first * mpf(2) ** (mpf(j) / entries) for j in range(entries)]
+    return table, [c / first for c in rest]
+
+
+def complement(degree, in_base_2, bits):
+    unit = BASE_2 if in_base_2 else mpf(1)
+
+    def q(x):
+        a = x / unit
+        return sqrt(pi) / 2 * exp(a * a) * erfc(a)
+
+    def weight(x):
+        return 2 / sqrt(pi) * exp(-((x / unit) ** 2))
+
+    end = mpf("4.2") * unit
+    p = best(q, weight, mpf(0), end, degree)
+    worst = max(weight(x) * abs(polyval(p[::-1], x) - q(x)) for x in [end * k / 2000 for k in range(4001)])
+    if worst > mpf(2) ** -bits:
+        raise SystemExit(f"complement {degree}: error 2^{float(log(worst, 2)):.2f}, want 2^-{bits}")
+    return p
 
 
 def best(f, weight, low, high, degree):
@@ -129,10 +253,16 @@ def thread_polynomials(near_degree, far_degree, join, end, bits):
 
 def literal(ctype, x):
     """The value rounded to the type, written so that it reads back exactly."""
-    mp.prec, before = (53 if ctype == "double" else 24), mp.prec
-    rounded = float(+x)
-    mp.prec = before
-    return rounded.hex() + ("f" if ctype == "float" else "")
+    with workprec(53 if ctype == "double" else 24):
+        return float(+mpf(x)).hex() + ("f" if ctype == "float" else "")
+
+
+def exponent_removed(ctype, x, entry, entries):
+    """The bits of x less those that a shifted n adds for its entry, as a number of the type."""
+    code, integer, mantissa = ("<d", "<q", 52) if ctype == "double" else ("<f", "<i", 23)
+    with workprec(mantissa + 1):
+        bits = struct.unpack(integer, struct.pack(code, float(+mpf(x))))[0]
+    return mpf(struct.unpack(code, struct.pack(integer, bits - (entry * 2**mantissa // entries)))[0])
 
 
 def rows(ctype, values, per_line):
@@ -149,7 +279,10 @@ def header():
         "",
         "namespace derf::coefficients {",
         "template <class Scalar, int pieces, int degree> struct ErfValue;",
-        "template <class Scalar, int degree> struct ErfSlope;",
+        "template <int pieces, int degree> struct ErfRatio;",
+        "template <int pieces, int degree, bool in_base_2> struct ErfCentral;",
+        "template <class Scalar, int entries, int degree, bool in_base_2> struct ErfSlope;",
+        "template <int degree, bool in_base_2> struct ErfComplement;",
         "template <int near_degree, int far_degree> struct ErfThread;",
     ]
     for ctype, pieces, degree, width, below, bits in VALUE:
@@ -164,13 +297,51 @@ def header():
         ]
         out += [f"      {{{rows(ctype, row, per_line)}}}," for row in table]
         out += ["  };", "};"]
-    for ctype, degree, bits in SLOPE:
+    for pieces, degree, width, bits in RATIO:
+        end, table = ratio_table(pieces, degree, width, bits)
         out += [
             "",
-            f"template <> struct ErfSlope<{ctype}, {degree}> {{  // relative error < 2^-{bits}",
+            f"template <> struct ErfRatio<{pieces}, {degree}> {{  // relative error < 2^-{bits}",
+            f"  static constexpr int pieces = {pieces}, degree = {degree};",
+            f"  static constexpr double unit = {literal('double', width)};",
+            f"  static constexpr float end = {literal('float', end)};",
+            f"  alignas(64) static constexpr float table[degree + 1][pieces] = {{",
+        ]
+        out += [f"      {{{rows('float', row, 8)}}}," for row in table]
+        out += ["  };", "};"]
+    for pieces, degree, in_base_2, bits in CENTRAL:
+        base = "true" if in_base_2 else "false"
+        out += [
+            "",
+            f"template <> struct ErfCentral<{pieces}, {degree}, {base}> {{  // error < 2^-{bits}, near 0 relatively",
+            f"  static constexpr int pieces = {pieces}, degree = {degree};",
+            "  static constexpr float width = 0.25;",
+            f"  alignas(64) static constexpr float table[degree + 1][pieces] = {{",
+        ]
+        out += [f"      {{{rows('float', row, 8)}}}," for row in central_table(pieces, degree, in_base_2, bits)]
+        out += ["  };", "};"]
+    for ctype, entries, degree, in_base_2, bits in SLOPE:
+        table, polynomial = slope_parts(ctype, entries, degree, in_base_2, bits)
+        table = [exponent_removed(ctype, x, j, entries) for j, x in enumerate(table)]
+        base = "true" if in_base_2 else "false"
+        out += [
+            "",
+            f"template <> struct ErfSlope<{ctype}, {entries}, {degree}, {base}> {{  // relative error < 2^-{bits}",
+            f"  static constexpr int entries = {entries}, degree = {degree};",
+            f"  alignas(64) static constexpr {ctype} table[entries] = {{",
+            f"       {rows(ctype, table, 4)}}};",
+            f"  static constexpr {ctype} polynomial[degree] = {{  // q of e^-r = 1 + r q(r)",
+            f"       {rows(ctype, polynomial, 4)}}};",
+            "};",
+        ]
+    for degree, in_base_2, bits in COMPLEMENT:
+        base = "true" if in_base_2 else "false"
+        out += [
+            "",
+            f"template <> struct ErfComplement<{degree}, {base}> {{  // error of erf < 2^-{bits}",
             f"  static constexpr int degree = {degree};",
-            f"  static constexpr {ctype} polynomial[degree + 1] = {{",
-            f"       {rows(ctype, slope_polynomial(ctype, degree, bits), 4)}}};",
+            f"  static constexpr float polynomial[degree + 1] = {{",
+            f"       {rows('float', complement(degree, in_base_2, bits), 4)}}};",
             "};",
         ]
     for near_degree, far_degree, join, end, bits in THREAD:

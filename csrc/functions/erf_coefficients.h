@@ -4,7 +4,10 @@
 
 namespace derf::coefficients {
 template <class Scalar, int pieces, int degree> struct ErfValue;
-template <class Scalar, int degree> struct ErfSlope;
+template <int pieces, int degree> struct ErfRatio;
+template <int pieces, int degree, bool in_base_2> struct ErfCentral;
+template <class Scalar, int entries, int degree, bool in_base_2> struct ErfSlope;
+template <int degree, bool in_base_2> struct ErfComplement;
 template <int near_degree, int far_degree> struct ErfThread;
 
 template <> struct ErfValue<double, 16, 12> {  // |P - exact| < 2^-55
@@ -85,21 +88,6 @@ template <> struct ErfValue<float, 16, 5> {  // |P - exact| < 2^-27
   };
 };
 
-template <> struct ErfValue<float, 16, 3> {  // |P - exact| < 2^-18
-  static constexpr int pieces = 16, degree = 3;
-  static constexpr float width = 0x1.0000000000000p-2f, kink = 0x1.0000000000000p+0f;
-  alignas(64) static constexpr float table[degree + 1][pieces] = {
-      {0x1.f5de3c0000000p-4f, 0x1.3e06c60000000p-4f, -0x1.70ebe00000000p-9f, -0x1.a9a0880000000p-4f, -0x1.c92a540000000p-4f, -0x1.a8954e0000000p-5f, -0x1.6127340000000p-6f, -0x1.066d760000000p-7f,
-       -0x1.5bc36c0000000p-9f, -0x1.9a46320000000p-11f, -0x1.ae5afa0000000p-13f, -0x1.90f2fe0000000p-15f, -0x1.4b80480000000p-17f, -0x1.e61ace0000000p-20f, -0x1.3bdcd80000000p-22f, -0x1.6b997c0000000p-25f},
-      {-0x1.7d8f6c0000000p-4f, -0x1.09abde0000000p-2f, -0x1.7ede960000000p-2f, -0x1.b292f00000000p-2f, 0x1.45ea1a0000000p-2f, 0x1.5ce6140000000p-3f, 0x1.499d5a0000000p-4f, 0x1.12cdf80000000p-5f,
-       0x1.945f1e0000000p-7f, 0x1.068d440000000p-8f, 0x1.2cdff00000000p-10f, 0x1.3045760000000p-12f, 0x1.0f8b100000000p-14f, 0x1.abb5440000000p-17f, 0x1.2940680000000p-19f, 0x1.6c9bbe0000000p-22f},
-      {-0x1.74b8700000000p-2f, -0x1.266a740000000p-2f, -0x1.52663a0000000p-3f, -0x1.4b294c0000000p-5f, -0x1.6e335e0000000p-2f, -0x1.e0b3100000000p-3f, -0x1.0d657a0000000p-3f, -0x1.04553e0000000p-4f,
-       -0x1.b469a60000000p-6f, -0x1.3e8bcc0000000p-7f, -0x1.9618080000000p-9f, -0x1.c503320000000p-11f, -0x1.bae05c0000000p-13f, -0x1.7be2000000000p-15f, -0x1.1e28e00000000p-17f, -0x1.7ae22e0000000p-20f},
-      {0x1.c3295e0000000p-5f, 0x1.235ad40000000p-3f, 0x1.659e9c0000000p-3f, 0x1.35a9b60000000p-3f, 0x1.4abe860000000p-3f, 0x1.4279f60000000p-3f, 0x1.d63ec20000000p-4f, 0x1.14f7d00000000p-4f,
-       0x1.103d120000000p-5f, 0x1.c633b20000000p-7f, 0x1.44d3de0000000p-8f, 0x1.90ed8c0000000p-10f, 0x1.acf6be0000000p-12f, 0x1.8f255c0000000p-14f, 0x1.43c9280000000p-16f, 0x1.cad20a0000000p-19f},
-  };
-};
-
 template <> struct ErfValue<float, 8, 6> {  // |P - exact| < 2^-25
   static constexpr int pieces = 8, degree = 6;
   static constexpr float width = 0x1.0000000000000p-1f, kink = 0x1.0000000000000p+0f;
@@ -114,38 +102,173 @@ template <> struct ErfValue<float, 8, 6> {  // |P - exact| < 2^-25
   };
 };
 
-template <> struct ErfValue<float, 8, 4> {  // |P - exact| < 2^-18
-  static constexpr int pieces = 8, degree = 4;
-  static constexpr float width = 0x1.0000000000000p-1f, kink = 0x1.0000000000000p+0f;
+template <> struct ErfRatio<16, 2> {  // relative error < 2^-14.6
+  static constexpr int pieces = 16, degree = 2;
+  static constexpr double unit = 0x1.851eb851eb852p-3;
+  static constexpr float end = 0x1.eff34e0000000p+3f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
-      {0x1.af54e20000000p-4f, -0x1.a848b80000000p-5f, -0x1.3bcd140000000p-4f, -0x1.b4be200000000p-7f, -0x1.7f71400000000p-10f, -0x1.a609f80000000p-14f, -0x1.20c1300000000p-18f, -0x1.e874700000000p-24f},
-      {-0x1.72f0760000000p-3f, -0x1.a0c1e00000000p-2f, 0x1.e483320000000p-3f, 0x1.b0456e0000000p-5f, 0x1.d33b120000000p-8f, 0x1.3195140000000p-11f, 0x1.e3026c0000000p-16f, 0x1.cc529e0000000p-21f},
-      {-0x1.5760800000000p-2f, -0x1.9a8fe20000000p-4f, -0x1.2ec5ea0000000p-2f, -0x1.7a56160000000p-4f, -0x1.073ce80000000p-6f, -0x1.a61cc80000000p-10f, -0x1.8c82040000000p-14f, -0x1.b856520000000p-19f},
-      {0x1.a19e540000000p-4f, 0x1.54cf6a0000000p-3f, 0x1.4f99e20000000p-3f, 0x1.7348ae0000000p-4f, 0x1.7185860000000p-6f, 0x1.86709e0000000p-9f, 0x1.cfcfba0000000p-13f, 0x1.3e4cca0000000p-17f},
-      {0x1.66dda00000000p-4f, -0x1.851e160000000p-6f, -0x1.28689c0000000p-8f, -0x1.8449ee0000000p-5f, -0x1.3c4cc20000000p-6f, -0x1.bc12cc0000000p-9f, -0x1.427f260000000p-12f, -0x1.02671c0000000p-16f},
+      {0x1.b713380000000p-3f, 0x1.b1d91e0000000p-3f, 0x1.a2d3600000000p-3f, 0x1.8bd2280000000p-3f, 0x1.6f60fa0000000p-3f, 0x1.503ca40000000p-3f, 0x1.30d6ba0000000p-3f, 0x1.1305840000000p-3f,
+       0x1.efd3e40000000p-4f, 0x1.c003ba0000000p-4f, 0x1.96a5a00000000p-4f, 0x1.7333b80000000p-4f, 0x1.54e7080000000p-4f, 0x1.3aed2e0000000p-4f, 0x1.2485a60000000p-4f, 0x1.110d220000000p-4f},
+      {-0x1.7bf1100000000p-19f, -0x1.499a6c0000000p-8f, -0x1.3527200000000p-7f, -0x1.a185e60000000p-7f, -0x1.e2751e0000000p-7f, -0x1.f90afc0000000p-7f, -0x1.ecef9e0000000p-7f, -0x1.c919160000000p-7f,
+       -0x1.9897560000000p-7f, -0x1.6463b60000000p-7f, -0x1.327dd20000000p-7f, -0x1.06144e0000000p-7f, -0x1.c078200000000p-8f, -0x1.8187940000000p-8f, -0x1.4dc0240000000p-8f, -0x1.2313880000000p-8f},
+      {-0x1.509ac40000000p-9f, -0x1.3c0a180000000p-9f, -0x1.010d8c0000000p-9f, -0x1.5cca740000000p-10f, -0x1.56d34a0000000p-11f, -0x1.b48fac0000000p-15f, 0x1.a160ca0000000p-12f, 0x1.6072be0000000p-11f,
+       0x1.9dd4da0000000p-11f, 0x1.9eed860000000p-11f, 0x1.7c18260000000p-11f, 0x1.4970a80000000p-11f, 0x1.145f1a0000000p-11f, 0x1.c81f880000000p-12f, 0x1.767b280000000p-12f, 0x1.3648ea0000000p-12f},
   };
 };
 
-template <> struct ErfSlope<double, 11> {  // relative error < 2^-56
-  static constexpr int degree = 11;
-  static constexpr double polynomial[degree + 1] = {
-       0x1.20dd750429b6dp+0, -0x1.20dd750429b6dp+0, 0x1.20dd750429b80p-1, -0x1.812746b0379edp-3,
-       0x1.812746b030878p-5, -0x1.341f6bc02a507p-7, 0x1.9ad48fca5fe26p-10, -0x1.d585368d88eabp-13,
-       0x1.d584b8274dcecp-16, -0x1.a159a9d08b4b1p-19, 0x1.4ecb31370520ap-22, -0x1.e6c4ae5fbe5cap-26};
+template <> struct ErfRatio<16, 3> {  // relative error < 2^-19
+  static constexpr int pieces = 16, degree = 3;
+  static constexpr double unit = 0x1.c28f5c28f5c29p-3;
+  static constexpr float end = 0x1.eff34e0000000p+3f;
+  alignas(64) static constexpr float table[degree + 1][pieces] = {
+      {0x1.fc67080000000p-3f, 0x1.f451380000000p-3f, 0x1.dd6a040000000p-3f, 0x1.bb4ed00000000p-3f, 0x1.92c8c60000000p-3f, 0x1.6888520000000p-3f, 0x1.4031800000000p-3f, 0x1.1bf7480000000p-3f,
+       0x1.f971160000000p-4f, 0x1.c4c9580000000p-4f, 0x1.98d6420000000p-4f, 0x1.7421e60000000p-4f, 0x1.5544d00000000p-4f, 0x1.3b0f720000000p-4f, 0x1.2491480000000p-4f, 0x1.1110e00000000p-4f},
+      {0x1.e40d940000000p-20f, -0x1.fdf4e20000000p-8f, -0x1.d3f9f80000000p-7f, -0x1.3128420000000p-6f, -0x1.50d7220000000p-6f, -0x1.4e48cc0000000p-6f, -0x1.343ab00000000p-6f, -0x1.0e4dd40000000p-6f,
+       -0x1.cb86880000000p-7f, -0x1.808d240000000p-7f, -0x1.40a3440000000p-7f, -0x1.0c86980000000p-7f, -0x1.c5c0300000000p-8f, -0x1.836a720000000p-8f, -0x1.4e46520000000p-8f, -0x1.233e740000000p-8f},
+      {-0x1.07a7780000000p-8f, -0x1.deeae60000000p-9f, -0x1.68e26c0000000p-9f, -0x1.9a22a40000000p-10f, -0x1.a860d20000000p-12f, 0x1.00e8ca0000000p-11f, 0x1.0c9c2a0000000p-10f, 0x1.429fa40000000p-10f,
+       0x1.3ca77c0000000p-10f, 0x1.172ab20000000p-10f, 0x1.cf55f20000000p-11f, 0x1.74e0440000000p-11f, 0x1.28eb1c0000000p-11f, 0x1.d9ddb40000000p-12f, 0x1.7d853c0000000p-12f, 0x1.36dcb40000000p-12f},
+      {0x1.e58a7e0000000p-15f, 0x1.ca83d60000000p-13f, 0x1.8103100000000p-12f, 0x1.ac9d240000000p-12f, 0x1.716d500000000p-12f, 0x1.f658f80000000p-13f, 0x1.f2664e0000000p-14f, 0x1.90897a0000000p-16f,
+       -0x1.18706c0000000p-15f, -0x1.e492900000000p-15f, -0x1.fd83ba0000000p-15f, -0x1.bfffae0000000p-15f, -0x1.6979ac0000000p-15f, -0x1.1854e40000000p-15f, -0x1.ad5e320000000p-16f, -0x1.49b6980000000p-16f},
+  };
 };
 
-template <> struct ErfSlope<float, 5> {  // relative error < 2^-22.5
-  static constexpr int degree = 5;
-  static constexpr float polynomial[degree + 1] = {
-       0x1.20dd760000000p+0f, -0x1.20dd760000000p+0f, 0x1.20dbc80000000p-1f, -0x1.8126520000000p-3f,
-       0x1.8378dc0000000p-5f, -0x1.35726e0000000p-7f};
+template <> struct ErfRatio<8, 3> {  // relative error < 2^-15.5
+  static constexpr int pieces = 8, degree = 3;
+  static constexpr double unit = 0x1.a3d70a3d70a3dp-2;
+  static constexpr float end = 0x1.dff3b60000000p+2f;
+  alignas(64) static constexpr float table[degree + 1][pieces] = {
+      {0x1.d9bcf20000000p-2f, 0x1.c079ae0000000p-2f, 0x1.81f4580000000p-2f, 0x1.395dd40000000p-2f, 0x1.f592580000000p-3f, 0x1.98115c0000000p-3f, 0x1.55291e0000000p-3f, 0x1.248ed40000000p-3f},
+      {0x1.4d94a40000000p-15f, -0x1.80557e0000000p-5f, -0x1.203a340000000p-4f, -0x1.16ae8c0000000p-4f, -0x1.b53ae40000000p-5f, -0x1.3b1e420000000p-5f, -0x1.c3e8980000000p-6f, -0x1.4e08a60000000p-6f},
+      {-0x1.af427a0000000p-6f, -0x1.31bcde0000000p-6f, -0x1.2ece940000000p-8f, 0x1.60918a0000000p-8f, 0x1.05767c0000000p-7f, 0x1.ab6eac0000000p-8f, 0x1.2232f00000000p-8f, 0x1.7cef900000000p-9f},
+      {0x1.512e000000000p-10f, 0x1.14516c0000000p-8f, 0x1.270ae20000000p-8f, 0x1.08135a0000000p-9f, -0x1.1e98440000000p-14f, -0x1.7adf2e0000000p-11f, -0x1.45ff7a0000000p-11f, -0x1.a268d60000000p-12f},
+  };
 };
 
-template <> struct ErfSlope<float, 4> {  // relative error < 2^-17.5
-  static constexpr int degree = 4;
+template <> struct ErfRatio<8, 4> {  // relative error < 2^-18.9
+  static constexpr int pieces = 8, degree = 4;
+  static constexpr double unit = 0x1.ccccccccccccdp-2;
+  static constexpr float end = 0x1.dff3b60000000p+2f;
+  alignas(64) static constexpr float table[degree + 1][pieces] = {
+      {0x1.03fa820000000p-1f, 0x1.e6e4ae0000000p-2f, 0x1.98045a0000000p-2f, 0x1.4223320000000p-2f, 0x1.fa6a120000000p-3f, 0x1.99003a0000000p-3f, 0x1.5549980000000p-3f, 0x1.2491b00000000p-3f},
+      {0x1.8f49600000000p-21f, -0x1.f1f21e0000000p-5f, -0x1.6167900000000p-4f, -0x1.3d7a360000000p-4f, -0x1.d1b4a60000000p-5f, -0x1.41f0820000000p-5f, -0x1.c61a360000000p-6f, -0x1.4e4cd60000000p-6f},
+      {-0x1.18deca0000000p-5f, -0x1.7bd06a0000000p-6f, -0x1.54ee2a0000000p-9f, 0x1.2e03700000000p-7f, 0x1.4dbd980000000p-7f, 0x1.d8749e0000000p-8f, 0x1.2a23ec0000000p-8f, 0x1.7d6f040000000p-9f},
+      {0x1.e42ee20000000p-15f, 0x1.a3729c0000000p-8f, 0x1.870dfe0000000p-8f, 0x1.e3fb9e0000000p-10f, -0x1.5fe77a0000000p-11f, -0x1.0fc5520000000p-10f, -0x1.728a7c0000000p-11f, -0x1.b14f560000000p-12f},
+      {0x1.03c3900000000p-9f, 0x1.af6aec0000000p-11f, -0x1.c435ee0000000p-11f, -0x1.f64cfc0000000p-11f, -0x1.3b42340000000p-12f, 0x1.9e072a0000000p-15f, 0x1.779dac0000000p-14f, 0x1.d5decc0000000p-15f},
+  };
+};
+
+template <> struct ErfCentral<16, 4, false> {  // error < 2^-22, near 0 relatively
+  static constexpr int pieces = 16, degree = 4;
+  static constexpr float width = 0.25;
+  alignas(64) static constexpr float table[degree + 1][pieces] = {
+      {0x0.0p+0f, 0x1.1af54e0000000p-2f, 0x1.0a7ef60000000p-1f, 0x1.6c1c980000000p-1f, 0x1.af767a0000000p-1f, 0x1.d8865e0000000p-1f, 0x1.eea5560000000p-1f, 0x1.f92d080000000p-1f,
+       0x1.fd9ae20000000p-1f, 0x1.ff40480000000p-1f, 0x1.ffcaa80000000p-1f, 0x1.fff2d00000000p-1f, 0x1.fffd1a0000000p-1f, 0x1.ffff700000000p-1f, 0x1.ffffe80000000p-1f, 0x1.fffffc0000000p-1f},
+      {0x1.20dd720000000p+0f, 0x1.0f5cb00000000p+0f, 0x1.c1efb80000000p-1f, 0x1.492eca0000000p-1f, 0x1.a913520000000p-2f, 0x1.e467120000000p-3f, 0x1.e724a40000000p-4f, 0x1.b054260000000p-5f,
+       0x1.5297740000000p-6f, 0x1.d4069a0000000p-8f, 0x1.1d73680000000p-9f, 0x1.3344740000000p-11f, 0x1.23def60000000p-13f, 0x1.e94dfe0000000p-16f, 0x1.69ec520000000p-18f, 0x1.d873220000000p-21f},
+      {0x1.c994c40000000p-15f, -0x1.0f5c480000000p-2f, -0x1.c1eecc0000000p-2f, -0x1.edc4da0000000p-2f, -0x1.a912080000000p-2f, -0x1.2ebfaa0000000p-2f, -0x1.6d5b5c0000000p-3f, -0x1.7a4b420000000p-4f,
+       -0x1.529bb20000000p-5f, -0x1.074a740000000p-6f, -0x1.64e04a0000000p-8f, -0x1.a69c9c0000000p-10f, -0x1.b5fe340000000p-12f, -0x1.8dce160000000p-14f, -0x1.3cf4920000000p-16f, -0x1.bb70940000000p-19f},
+      {-0x1.8363f60000000p-2f, -0x1.3afeb00000000p-2f, -0x1.2ba9580000000p-3f, 0x1.a5f63a0000000p-6f, 0x1.189f440000000p-3f, 0x1.553a740000000p-3f, 0x1.1b91060000000p-3f, 0x1.71ce800000000p-4f,
+       0x1.8d20da0000000p-5f, 0x1.6757980000000p-6f, 0x1.1589460000000p-7f, 0x1.70e3ee0000000p-9f, 0x1.a8301e0000000p-11f, 0x1.a79ada0000000p-13f, 0x1.7067680000000p-15f, 0x1.179f840000000p-17f},
+      {0x1.cb66540000000p-6f, 0x1.0271080000000p-3f, 0x1.74f3aa0000000p-3f, 0x1.3388900000000p-3f, 0x1.1bbe3a0000000p-4f, -0x1.7882c40000000p-8f, -0x1.6a44800000000p-5f, -0x1.889e0e0000000p-5f,
+       -0x1.1a18860000000p-5f, -0x1.3996280000000p-6f, -0x1.1c53900000000p-7f, -0x1.af4b340000000p-9f, -0x1.15927a0000000p-10f, -0x1.31e9b60000000p-12f, -0x1.22711c0000000p-14f, -0x1.dd2e0c0000000p-17f},
+  };
+};
+
+template <> struct ErfCentral<16, 3, true> {  // error < 2^-17, near 0 relatively
+  static constexpr int pieces = 16, degree = 3;
+  static constexpr float width = 0.25;
+  alignas(64) static constexpr float table[degree + 1][pieces] = {
+      {0x0.0p+0f, 0x1.da21d60000000p-3f, 0x1.c697c20000000p-2f, 0x1.3edea00000000p-1f, 0x1.859d5e0000000p-1f, 0x1.b7c39a0000000p-1f, 0x1.d8621c0000000p-1f, 0x1.ebd9e40000000p-1f,
+       0x1.f6831c0000000p-1f, 0x1.fbde7a0000000p-1f, 0x1.fe56bc0000000p-1f, 0x1.ff62320000000p-1f, 0x1.ffca020000000p-1f, 0x1.ffeefa0000000p-1f, 0x1.fffb0e0000000p-1f, 0x1.fffeae0000000p-1f},
+      {0x1.e0fdfe0000000p-1f, 0x1.cc994e0000000p-1f, 0x1.9476d20000000p-1f, 0x1.45b1720000000p-1f, 0x1.e0fe200000000p-2f, 0x1.45b19e0000000p-2f, 0x1.94772e0000000p-3f, 0x1.cc99b40000000p-4f,
+       0x1.e0fde60000000p-5f, 0x1.cc98de0000000p-6f, 0x1.94758e0000000p-7f, 0x1.45af5c0000000p-8f, 0x1.e0f8e00000000p-10f, 0x1.45ac1c0000000p-11f, 0x1.946d400000000p-13f, 0x1.cc8a0a0000000p-15f},
+      {-0x1.2b8d680000000p-14f, -0x1.3d96e20000000p-3f, -0x1.1703a60000000p-2f, -0x1.5146900000000p-2f, -0x1.4c6d9e0000000p-2f, -0x1.19c41c0000000p-2f, -0x1.a49e0a0000000p-3f, -0x1.17faf80000000p-3f,
+       -0x1.4eed1a0000000p-4f, -0x1.69c6120000000p-5f, -0x1.6206b00000000p-6f, -0x1.3a9c6a0000000p-7f, -0x1.fcad960000000p-9f, -0x1.7697e20000000p-10f, -0x1.f713620000000p-12f, -0x1.344a160000000p-13f},
+      {-0x1.ba198c0000000p-3f, -0x1.83a82e0000000p-3f, -0x1.e7aa4a0000000p-4f, -0x1.0a867a0000000p-5f, 0x1.542dc80000000p-5f, 0x1.5d453c0000000p-4f, 0x1.8add880000000p-4f, 0x1.58e0f20000000p-4f,
+       0x1.f92c240000000p-5f, 0x1.40cf320000000p-5f, 0x1.6770320000000p-6f, 0x1.66df3a0000000p-7f, 0x1.4161b60000000p-8f, 0x1.034d6a0000000p-9f, 0x1.7a32440000000p-11f, 0x1.f3c22c0000000p-13f},
+  };
+};
+
+template <> struct ErfSlope<double, 1, 11, false> {  // relative error < 2^-55
+  static constexpr int entries = 1, degree = 11;
+  alignas(64) static constexpr double table[entries] = {
+       0x1.20dd750429b6dp+0};
+  static constexpr double polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.0000000000000p+0, 0x1.0000000000011p-1, -0x1.555555555555ap-3, 0x1.555555554f0cfp-5,
+       -0x1.111111110f225p-7, 0x1.6c16c187fbe02p-10, -0x1.a01a01b14378fp-13, 0x1.a01991ac8730ap-16,
+       -0x1.71ddf5749d126p-19, 0x1.28b4057f44145p-22, -0x1.af631d0059becp-26};
+};
+
+template <> struct ErfSlope<float, 16, 2, false> {  // relative error < 2^-21
+  static constexpr int entries = 16, degree = 2;
+  alignas(64) static constexpr float table[entries] = {
+       0x1.20dd760000000p+0f, 0x1.1da77a0000000p+0f, 0x1.1b02740000000p+0f, 0x1.18f4ce0000000p+0f,
+       0x1.1785380000000p+0f, 0x1.16bab60000000p+0f, 0x1.169c940000000p+0f, 0x1.1732760000000p+0f,
+       0x1.1884540000000p+0f, 0x1.1a9a7e0000000p+0f, 0x1.1d7da80000000p+0f, 0x1.2136e20000000p+0f,
+       0x1.25cfaa0000000p+0f, 0x1.2b51e40000000p+0f, 0x1.28e3f40000000p+0f, 0x1.249e3e0000000p+0f};
+  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.0003d80000000p+0f, 0x1.0001ec0000000p-1f};
+};
+
+template <> struct ErfSlope<float, 8, 3, false> {  // relative error < 2^-25
+  static constexpr int entries = 8, degree = 3;
+  alignas(64) static constexpr float table[entries] = {
+       0x1.20dd740000000p+0f, 0x1.1b02740000000p+0f, 0x1.1785380000000p+0f, 0x1.169c940000000p+0f,
+       0x1.1884520000000p+0f, 0x1.1d7da60000000p+0f, 0x1.25cfaa0000000p+0f, 0x1.28e3f40000000p+0f};
+  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.0000000000000p+0f, 0x1.000a400000000p-1f, -0x1.555d880000000p-3f};
+};
+
+template <> struct ErfSlope<float, 1, 6, false> {  // relative error < 2^-27
+  static constexpr int entries = 1, degree = 6;
+  alignas(64) static constexpr float table[entries] = {
+       0x1.20dd760000000p+0f};
+  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.0000000000000p+0f, 0x1.0000000000000p-1f, -0x1.5554040000000p-3f, 0x1.5554ac0000000p-5f,
+       -0x1.126fa60000000p-7f, 0x1.6d75320000000p-10f};
+};
+
+template <> struct ErfSlope<float, 16, 2, true> {  // relative error < 2^-21
+  static constexpr int entries = 16, degree = 2;
+  alignas(64) static constexpr float table[entries] = {
+       0x1.20dd760000000p+0f, 0x1.1da77a0000000p+0f, 0x1.1b02740000000p+0f, 0x1.18f4ce0000000p+0f,
+       0x1.1785380000000p+0f, 0x1.16bab60000000p+0f, 0x1.169c940000000p+0f, 0x1.1732760000000p+0f,
+       0x1.1884540000000p+0f, 0x1.1a9a7e0000000p+0f, 0x1.1d7da80000000p+0f, 0x1.2136e20000000p+0f,
+       0x1.25cfaa0000000p+0f, 0x1.2b51e40000000p+0f, 0x1.28e3f40000000p+0f, 0x1.249e3e0000000p+0f};
+  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.62e9840000000p-1f, 0x1.ebff920000000p-3f};
+};
+
+template <> struct ErfSlope<float, 8, 2, true> {  // relative error < 2^-18
+  static constexpr int entries = 8, degree = 2;
+  alignas(64) static constexpr float table[entries] = {
+       0x1.20dd760000000p+0f, 0x1.1b02740000000p+0f, 0x1.1785380000000p+0f, 0x1.169c940000000p+0f,
+       0x1.1884540000000p+0f, 0x1.1d7da80000000p+0f, 0x1.25cfaa0000000p+0f, 0x1.28e3f40000000p+0f};
+  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.62f9800000000p-1f, 0x1.ec0aa60000000p-3f};
+};
+
+template <> struct ErfSlope<float, 1, 4, true> {  // relative error < 2^-18
+  static constexpr int entries = 1, degree = 4;
+  alignas(64) static constexpr float table[entries] = {
+       0x1.20dd760000000p+0f};
+  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+       -0x1.62e0c20000000p-1f, 0x1.ebfa4c0000000p-3f, -0x1.ca1ce20000000p-5f, 0x1.3cbf600000000p-7f};
+};
+
+template <> struct ErfComplement<10, false> {  // error of erf < 2^-22.8
+  static constexpr int degree = 10;
   static constexpr float polynomial[degree + 1] = {
-       0x1.20dd760000000p+0f, -0x1.20daac0000000p+0f, 0x1.20dc880000000p-1f, -0x1.840d960000000p-3f,
-       0x1.8315cc0000000p-5f};
+       0x1.c5bf860000000p-1f, -0x1.fffe1c0000000p-1f, 0x1.c598e00000000p-1f, -0x1.54227e0000000p-1f,
+       0x1.bbfb8e0000000p-2f, -0x1.f344ea0000000p-3f, 0x1.cd1e0a0000000p-4f, -0x1.4461440000000p-5f,
+       0x1.3bb5b60000000p-7f, -0x1.7228560000000p-10f, 0x1.842b160000000p-14f};
+};
+
+template <> struct ErfComplement<6, true> {  // error of erf < 2^-14.9
+  static constexpr int degree = 6;
+  static constexpr float polynomial[degree + 1] = {
+       0x1.c5bbe40000000p-1f, -0x1.a97c280000000p-1f, 0x1.337faa0000000p-1f, -0x1.5a6fea0000000p-2f,
+       0x1.14c2060000000p-3f, -0x1.0836c40000000p-5f, 0x1.b3de420000000p-9f};
 };
 
 template <> struct ErfThread<6, 5> {  // relative error < 2^-26.5

@@ -13,6 +13,9 @@ namespace derf::CPU_CAPABILITY {
 template <class Scalar>
 using Vec = at::vec::Vectorized<Scalar>;
 
+using at::vec::fmadd;
+using at::vec::fnmadd;
+
 template <class Scalar>
 using IntOf = std::conditional_t<sizeof(Scalar) == 8, int64_t, int32_t>;
 
@@ -20,6 +23,13 @@ using IntOf = std::conditional_t<sizeof(Scalar) == 8, int64_t, int32_t>;
 // long chain of dependent steps.
 template <class Scalar, size_t n>
 using Pack = std::array<Vec<Scalar>, n>;
+
+template <class Scalar, size_t n>
+inline Pack<Scalar, n> broadcast_pack(Scalar x) {
+  Pack<Scalar, n> out;
+  out.fill(Vec<Scalar>(x));
+  return out;
+}
 
 // op on the first vectors of all arguments, on the second ones, ...
 template <class Op, class First, size_t n, class... Others>
@@ -61,12 +71,30 @@ inline Vec<Scalar> lookup(const Scalar (&table)[size], Vec<Scalar> rounded) {
   return Vec<Scalar>::loadu(found);
 }
 
-// x * 2^n, n the whole number in the lowest bits of `rounded`; x and the result normal.
+// table[0]: no table.
 template <class Scalar>
-inline Vec<Scalar> scale_by_power_of_two(Vec<Scalar> x, Vec<Scalar> rounded) {
+inline Vec<Scalar> lookup(const Scalar (&table)[1], Vec<Scalar>) {
+  return Vec<Scalar>(table[0]);
+}
+
+// x * 2^(n / parts), n the whole number in the lowest bits of `rounded`, for an x from a table of `parts` entries that
+// has n's remainder already; x and the result normal.
+template <int parts, class Scalar>
+inline Vec<Scalar> times_power_of_two(Vec<Scalar> x, Vec<Scalar> rounded) {
+  constexpr int shift = (sizeof(Scalar) == 8 ? 52 : 23) - (parts == 16 ? 4 : parts == 8 ? 3 : 0);
+#if defined(CPU_CAPABILITY_AVX2)
+  if constexpr (std::is_same_v<Scalar, float>) {
+    const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(rounded), shift);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), n));
+  }
+#elif defined(CPU_CAPABILITY_AVX512)
+  if constexpr (std::is_same_v<Scalar, float>) {
+    const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(rounded), shift);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), n));
+  }
+#endif
   using Int = Vec<IntOf<Scalar>>;
-  constexpr int mantissa_bits = sizeof(Scalar) == 8 ? 52 : 23;
-  const Int n = at::vec::cast<IntOf<Scalar>>(rounded) << Int(mantissa_bits);
+  const Int n = at::vec::cast<IntOf<Scalar>>(rounded) << Int(shift);
   return at::vec::cast<Scalar>(at::vec::cast<IntOf<Scalar>>(x) + n);
 }
 
@@ -95,31 +123,63 @@ inline Vec<Scalar> limited(Vec<Scalar> x, Scalar limit) {
 #endif
 }
 
-// A lane each of true or false, and what is done with it: AVX-512 has registers for that, others use all bits of a
-// lane.
+// The smaller of x and limit; NaN where x is NaN.
+template <class Scalar>
+inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
+  return at::vec::clamp_max(x, Vec<Scalar>(limit));
+}
+
+// x, with its sign changed where that of `sign` is negative.
+template <class Scalar>
+inline Vec<Scalar> with_sign_of(Vec<Scalar> x, Vec<Scalar> sign) {
+#if defined(CPU_CAPABILITY_AVX512)
+  constexpr int first_xor_both_others = 0x78;  // bitwise: first ^ (second & third)
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(x), _mm512_castps_si512(sign),
+                                                         _mm512_set1_epi32(INT32_MIN), first_xor_both_others));
+  }
+#endif
+  return x ^ (sign & Vec<Scalar>(Scalar(-0.)));
+}
+
+// Which lanes are alive, and x where they are, 0 elsewhere. AVX-512 has registers for that, others use all bits of a
+// lane, set where it is dead.
 #if defined(CPU_CAPABILITY_AVX512)
 template <class Scalar>
-using Mask = std::conditional_t<sizeof(Scalar) == 8, __mmask8, __mmask16>;
-inline __mmask16 greater(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
-inline __mmask8 greater(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
-inline __mmask16 equal(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
-inline __mmask8 equal(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
-inline Vec<float> zero_where(__mmask16 mask, Vec<float> x) { return _mm512_mask_mov_ps(x, mask, _mm512_setzero_ps()); }
-inline Vec<double> zero_where(__mmask8 mask, Vec<double> x) { return _mm512_mask_mov_pd(x, mask, _mm512_setzero_pd()); }
+using Alive = std::conditional_t<sizeof(Scalar) == 8, __mmask8, __mmask16>;
+inline __mmask16 differs(Vec<float> x, float from) {
+  return _mm512_cmp_ps_mask(x, _mm512_set1_ps(from), _CMP_NEQ_UQ);
+}
+inline __mmask8 differs(Vec<double> x, double from) {
+  return _mm512_cmp_pd_mask(x, _mm512_set1_pd(from), _CMP_NEQ_UQ);
+}
+inline Vec<float> keep(__mmask16 alive, Vec<float> x) { return _mm512_maskz_mov_ps(alive, x); }
+inline Vec<double> keep(__mmask8 alive, Vec<double> x) { return _mm512_maskz_mov_pd(alive, x); }
 #else
 template <class Scalar>
-using Mask = Vec<Scalar>;
+struct Alive {
+  Vec<Scalar> dead;
+};
 template <class Scalar>
-inline Vec<Scalar> greater(Vec<Scalar> a, Vec<Scalar> b) {
-  return a > b;
+inline Alive<Scalar> differs(Vec<Scalar> x, Scalar from) {
+#if defined(CPU_CAPABILITY_AVX2)
+  if constexpr (std::is_same_v<Scalar, float>) {  // integers compare on more ports
+    return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(x), _mm256_castps_si256(_mm256_set1_ps(from))))};
+  }
+#endif
+  return {x == Vec<Scalar>(from)};
 }
 template <class Scalar>
-inline Vec<Scalar> equal(Vec<Scalar> a, Vec<Scalar> b) {
-  return a == b;
-}
-template <class Scalar>
-inline Vec<Scalar> zero_where(Vec<Scalar> mask, Vec<Scalar> x) {
-  return Vec<Scalar>::blendv(x, Vec<Scalar>(0), mask);
+inline Vec<Scalar> keep(Alive<Scalar> alive, Vec<Scalar> x) {
+#if defined(CPU_CAPABILITY_AVX2)
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return _mm256_andnot_ps(alive.dead, x);
+  } else {
+    return _mm256_andnot_pd(alive.dead, x);
+  }
+#else
+  return Vec<Scalar>::blendv(x, Vec<Scalar>(0), alive.dead);
+#endif
 }
 #endif
 
