@@ -14,8 +14,8 @@ from torch import Tensor
 
 
 def ours(capability: str, dtype: str, u: Tensor) -> tuple[Tensor, Tensor]:
-    value, slope = torch.empty_like(u), torch.empty_like(u)
-    derf._C.evaluate("erf", capability, dtype, u.data_ptr(), value.data_ptr(), slope.data_ptr(), u.numel())
+    value, _, slope = results = [torch.empty_like(u) for _ in range(3)]
+    derf._C.evaluate("erf", capability, dtype, *(t.data_ptr() for t in (u, *results)), u.numel())
     return value, slope
 
 

@@ -40,9 +40,9 @@ DERF_API std::string cpu_capability();
 DERF_API std::vector<std::string> cpu_capabilities();
 
 // Value and slope of a function ("erf") at `count` points, as the CPU kernels of an instruction set compute them for
-// tensors of `dtype` ("float64", "float32", "float16", "bfloat16"). u, value and slope are addresses of double arrays
-// with float64, else of float arrays.
+// tensors of `dtype` ("float64", "float32", "float16", "bfloat16"); the value twice, as for results and as for sums of
+// gradients. u, value, value_in_sums and slope are addresses of double arrays with float64, else of float arrays.
 DERF_API void evaluate(const std::string& function, const std::string& capability, const std::string& dtype,
-                       uintptr_t u, uintptr_t value, uintptr_t slope, int64_t count);
+                       uintptr_t u, uintptr_t value, uintptr_t value_in_sums, uintptr_t slope, int64_t count);
 
 }  // namespace derf

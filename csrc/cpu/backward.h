@@ -4,7 +4,8 @@
 // Sums run in float over at most a few hundred terms, then in exact double sums: as exact as the terms, and the same on
 // any number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
-#include <memory>
+
+#include <utility>
 
 #include "call.h"
 #include "exact_sum.h"
@@ -26,22 +27,44 @@ struct ChannelSums {
   Lanes<T> value, grad;
 };
 
-// In each lane, a float sum is for a few hundred terms.
+// Over all elements of weight h x and weight h. The error of a float sum grows with its terms: so sums of a few of them
+// are summed up in float a few at a time, and these exactly.
 template <class T>
-struct ScalarSums {
-  Vec<ScalarOf<T>> alpha{0}, shift{0};
-  int64_t terms = 0;
-  cpu::ExactSum alpha_total, shift_total;
+class ScalarSums {
+  using V = Vec<ScalarOf<T>>;
+  V alpha{0}, shift{0};
+  int terms = 0;
+  std::array<ExactSum, V::size()> all_alpha, all_shift;
 
-  void expect(int64_t steps) {
-    const int64_t more = steps * int64_t(vectors<T>);
-    if (terms + more > 512) {
-      alpha_total.add(sum<T>(alpha));
-      shift_total.add(sum<T>(shift));
-      alpha = shift = Vec<ScalarOf<T>>(0);
-      terms = 0;
+  void add_exactly() {
+    ScalarOf<T> x[V::size()], y[V::size()];
+    alpha.store(x);
+    shift.store(y);
+    for (int i = 0; i < V::size(); ++i) {
+      all_alpha[i].add(x[i]);
+      all_shift[i].add(y[i]);
     }
-    terms += more;
+    alpha = shift = V(0);
+    terms = 0;
+  }
+
+ public:
+  void add(V more_alpha, V more_shift) {
+    alpha = alpha + more_alpha;
+    shift = shift + more_shift;
+    if (++terms == 16) {
+      add_exactly();
+    }
+  }
+
+  std::pair<double, double> totals() {
+    add_exactly();
+    ExactSum of_alpha, of_shift;
+    for (int i = 0; i < V::size(); ++i) {
+      of_alpha.add(all_alpha[i].total());
+      of_shift.add(all_shift[i].total());
+    }
+    return {of_alpha.total(), of_shift.total()};
   }
 };
 
@@ -98,17 +121,17 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   auto* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + row * channels : nullptr;
   const auto* weight = static_cast<const P*>(call.weight);
   using V = Vec<ScalarOf<T>>;
-  sums.expect((end - begin + lanes<T> - 1) / lanes<T> * rows);
-  Vec<ScalarOf<T>> alpha = sums.alpha, shift = sums.shift;
   const auto column = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
     const Lanes<T> w = load<T>(weight + c, count);
     ChannelSums<T> channel{broadcast<T>(0), broadcast<T>(0)};
+    V alpha(0), shift(0);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const int64_t at = r * channels + c;
       backward_step<W, P>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, w, count, shared,
                           channel, alpha, shift);
     }
+    sums.add(alpha, shift);
     if constexpr (W::channels) {
       const auto add_to = [&](ScalarOf<T>* partial, const Lanes<T>& sum) {
         const auto add = [](V a, V b) { return a + b; };
@@ -125,8 +148,6 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   if (c < end) {
     column(c, end - c);
   }
-  sums.alpha = alpha;
-  sums.shift = shift;
 }
 
 // `count` elements of one channel.
@@ -139,20 +160,22 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
   const T* grad_output = static_cast<const T*>(call.grad_output) + at;
   const T* input = static_cast<const T*>(call.input) + at;
   T* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + at : nullptr;
-  sums.expect((count + lanes<T> - 1) / lanes<T>);
-  Vec<ScalarOf<T>> alpha = sums.alpha, shift = sums.shift;
   ChannelSums<T> of_channel{broadcast<T>(0), broadcast<T>(0)};
-  int64_t i = 0;
-  for (; i + lanes<T> <= count; i += lanes<T>) {
-    backward_step<W, P>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, weight, lanes<T>, shared,
-                        of_channel, alpha, shift);
+  for (int64_t i = 0; i < count;) {
+    Vec<ScalarOf<T>> alpha(0), shift(0);
+    const auto step = [&](int64_t n) __attribute__((always_inline)) {
+      backward_step<W, P>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, weight, n, shared,
+                          of_channel, alpha, shift);
+      i += n;
+    };
+    for (int steps = 0; steps < 4 && i + lanes<T> <= count; ++steps) {
+      step(lanes<T>);
+    }
+    if (i < count && i + lanes<T> > count) {
+      step(count - i);
+    }
+    sums.add(alpha, shift);
   }
-  if (i < count) {
-    backward_step<W, P>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, weight, count - i, shared,
-                        of_channel, alpha, shift);
-  }
-  sums.alpha = alpha;
-  sums.shift = shift;
   if constexpr (W::channels) {
     weight_partial[channel] += sum<T>(of_channel.value);
     bias_partial[channel] += sum<T>(of_channel.grad);
@@ -181,8 +204,8 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
   ScalarSums<T> sums;
   if (shape.in_rows()) {
     int64_t row = outer_begin;
-    for (; row + ROWS <= outer_end; row += ROWS) {
-      backward_rows<W, ROWS, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
+    for (; row + 4 <= outer_end; row += 4) {
+      backward_rows<W, 4, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
     }
     for (; row < outer_end; ++row) {
       backward_rows<W, 1, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
@@ -195,12 +218,12 @@ inline void backward_tile(const cpu::Backward& call, int64_t tile) {
       }
     }
   }
-  sums.expect(INT32_MAX);
+  const auto [alpha, shift] = sums.totals();
   if (call.alpha_partial) {
-    call.alpha_partial[tile] = sums.alpha_total.total();
+    call.alpha_partial[tile] = alpha;
   }
   if (call.shift_partial) {
-    call.shift_partial[tile] = sums.shift_total.total();
+    call.shift_partial[tile] = shift;
   }
 }
 
@@ -231,7 +254,7 @@ void reduce(const cpu::Reduce& call, int64_t begin, int64_t end) {
   auto* result = static_cast<P*>(call.result);
   for (int64_t first = begin; first < end; first += width) {
     const int64_t n = std::min(width, end - first);
-    cpu::ExactSum total[width];
+    ExactSum total[width];
     for (int64_t row = 0; row < call.rows; ++row) {
       const Scalar* from = partial + row * call.channels + first;
       for (int64_t c = 0; c < n; ++c) {

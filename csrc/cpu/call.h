@@ -21,7 +21,7 @@ struct Forward {
   void* output;
   const void *weight, *bias;  // null where absent, which they are not in rows
   double alpha, shift;
-  bool bypass_cache;  // the output is larger than the cache: nothing is won by keeping it there
+  bool bypass_cache;  // the output is large: nothing is won by keeping it in the cache
 };
 
 // The work of the backward is cut into tiles whose size depends on the shape alone, so that no result depends on the
@@ -43,7 +43,7 @@ struct Backward {
   double alpha, shift;
   void* grad_input;                       // null: not wanted; likewise below
   double *alpha_partial, *shift_partial;  // [tiles.total()]
-  void *weight_partial, *bias_partial;    // [tiles.rows(), channels], float, or double with double input
+  void *weight_partial, *bias_partial;    // [tiles.rows(), channels], float, or double with double input; both or none
   bool bypass_cache;
 };
 

@@ -6,11 +6,13 @@
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/ones_like.h>
 #include <c10/core/CPUAllocator.h>
+#include <sys/mman.h>
 #include <torch/library.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <fstream>
 #include <utility>
 
 #include "../operators.h"
@@ -21,9 +23,15 @@
 namespace derf::cpu {
 namespace {
 
-// Outputs from this size on would push everything else out of the cache, and be pushed out themselves.
+// The last-level cache that a core reaches, as Linux tells it; sysconf of older glibc adds up all of a processor's.
 int64_t cache_bytes() {
   static const int64_t bytes = [] {
+    int64_t kibibytes = 0;
+    char unit = 0;
+    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
+    if (file >> kibibytes >> unit && unit == 'K' && kibibytes > 0) {
+      return kibibytes << 10;
+    }
     long found = -1;
 #ifdef _SC_LEVEL3_CACHE_SIZE
     found = sysconf(_SC_LEVEL3_CACHE_SIZE);
@@ -32,6 +40,9 @@ int64_t cache_bytes() {
   }();
   return bytes;
 }
+
+// Outputs from half the cache on would push everything else out of it, and be pushed out themselves.
+bool bypasses_cache(const at::Tensor& output) { return int64_t(output.nbytes()) > cache_bytes() / 2; }
 
 // alpha or shift, which `check` has seen to have one element.
 double scalar(const at::Tensor& tensor) {
@@ -52,9 +63,27 @@ void set_scalar(const at::Tensor& tensor, double value) {
   }
 }
 
+// Fresh memory comes page by page, each cleared and mapped at its first touch, which takes longer than the kernel;
+// pages of 2 MiB, where the system lets a program ask for them, make that a fraction.
+void ask_for_huge_pages(const at::Tensor& tensor) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t page = uintptr_t(2) << 20;
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr());
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + tensor.nbytes()) / page * page;
+  if (first < last) {
+    madvise(reinterpret_cast<void*>(first), last - first,
+            MADV_HUGEPAGE);  // advice: nothing is lost where it is refused
+  }
+#endif
+}
+
 // Results, made without the dispatcher: for small tensors its way is as long as the kernel.
 at::Tensor dense_like(const at::Tensor& tensor) {
-  return at::detail::empty_strided_cpu(tensor.sizes(), tensor.strides(), tensor.scalar_type());
+  at::Tensor result = at::detail::empty_strided_cpu(tensor.sizes(), tensor.strides(), tensor.scalar_type());
+  if (result.nbytes() >= size_t(4) << 20) {
+    ask_for_huge_pages(result);
+  }
+  return result;
 }
 at::Tensor contiguous_like(const at::Tensor& tensor) {
   return at::detail::empty_cpu(tensor.sizes(), tensor.scalar_type());
@@ -74,7 +103,7 @@ void prepare_parameters(Problem& p) {
     p.bias = at::full_like(p.weight, -0.0);  // leaves every number as it is when added, 0 included
   }
   for (at::Tensor* parameter : {&p.weight, &p.bias}) {
-    if (p.outer >= 16 && parameter->element_size() == 2) {
+    if (p.outer >= 16 && parameter->scalar_type() == at::kHalf) {  // bfloat16 converts as fast as it loads
       const at::Tensor wide = at::empty(parameter->sizes(), parameter->options().dtype(at::kFloat));
       chosen_kernels().widen(
           {parameter->scalar_type(), parameter->const_data_ptr(), wide.mutable_data_ptr(), parameter->numel()});
@@ -104,7 +133,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
       .bias = data(p.bias),
       .alpha = scalar(alpha),
       .shift = scalar(shift),
-      .bypass_cache = int64_t(output.nbytes()) > cache_bytes() / 2,
+      .bypass_cache = bypasses_cache(output),
   };
   at::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) { chosen_kernels().forward(call, begin, end); });
   return p.in_order_of(input, output);
@@ -154,9 +183,8 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
       (input.scalar_type() == at::kDouble ? sizeof(double) : sizeof(float)) * tiles.rows() * p.channels;
   const at::DataPtr workspace = c10::GetCPUAllocator()->allocate(2 * (scalar_partials + channel_partials));
   auto* next = static_cast<std::byte*>(workspace.get());
-  const auto partial = [&](const at::Tensor& grad, size_t bytes) {
-    return grad.defined() ? std::exchange(next, next + bytes) : nullptr;
-  };
+  const auto partial = [&](bool wanted, size_t bytes) { return wanted ? std::exchange(next, next + bytes) : nullptr; };
+  const bool of_channels = grad_weight.defined() || grad_bias.defined();  // one sum costs little beside the other
   const Backward call{
       .dtype = input.scalar_type(),
       .param_dtype = p.param_dtype(),
@@ -168,11 +196,11 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
       .alpha = scalar(alpha),
       .shift = scalar(shift),
       .grad_input = mutable_data(grad_input),
-      .alpha_partial = reinterpret_cast<double*>(partial(grad_alpha, scalar_partials)),
-      .shift_partial = reinterpret_cast<double*>(partial(grad_shift, scalar_partials)),
-      .weight_partial = partial(grad_weight, channel_partials),
-      .bias_partial = partial(grad_bias, channel_partials),
-      .bypass_cache = int64_t(p.input.nbytes()) > cache_bytes() / 2,
+      .alpha_partial = reinterpret_cast<double*>(partial(grad_alpha.defined(), scalar_partials)),
+      .shift_partial = reinterpret_cast<double*>(partial(grad_shift.defined(), scalar_partials)),
+      .weight_partial = partial(of_channels, channel_partials),
+      .bias_partial = partial(of_channels, channel_partials),
+      .bypass_cache = bypasses_cache(p.input),
   };
   const int64_t elements = tiles.size.outer * tiles.size.channels * tiles.size.inner;
   at::parallel_for(0, tiles.total(), std::max<int64_t>(1, 16384 / elements),

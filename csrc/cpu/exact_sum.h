@@ -2,8 +2,11 @@
 // grow with the number of terms.
 #pragma once
 
+#ifdef CPU_CAPABILITY  // compilations for different instruction sets must not share code
+namespace derf::CPU_CAPABILITY {
+#else
 namespace derf::cpu {
-namespace {  // each file has its own: the compilations for different instruction sets must not share code
+#endif
 
 struct ExactSum {
   double sum = 0, lost = 0;
@@ -19,4 +22,3 @@ struct ExactSum {
 };
 
 }  // namespace
-}  // namespace derf::cpu

@@ -11,7 +11,8 @@ template <class F, bool per_element, class T, class P>
 inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n,
                         const cpu::Forward& call) {
   using V = Vec<ScalarOf<T>>;
-  const V alpha = shared_parameter<T>(call.alpha * F::value_unit), shift = shared_parameter<T>(call.shift * F::value_unit);
+  const V alpha = shared_parameter<T>(call.alpha * F::value_unit),
+          shift = shared_parameter<T>(call.shift * F::value_unit);
   const bool bypass_cache = call.bypass_cache;
   constexpr bool any_nan = std::is_same_v<P, float>;
   const auto parameter = [](const P* p, ScalarOf<T> absent) {
@@ -21,10 +22,11 @@ inline void forward_run(const T* input, T* output, const P* weight, const P* bia
   const Lanes<T> shared_weight = parameter(weight, 1), shared_bias = parameter(bias, -ScalarOf<T>(0));
   const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
     const Lanes<T> x = load<T>(input + i, count);
-    const auto f = F::value(each([&](V each_x) { return at::vec::fmadd(alpha, each_x, shift); }, x));
-    const auto affine = [](V y, V w, V b) { return at::vec::fmadd(y, w, b); };
+    const auto f = F::value(each([&](V each_x) { return fmadd(alpha, each_x, shift); }, x));
+    const auto affine = [](V y, V w, V b) { return fmadd(y, w, b); };
     if constexpr (per_element) {
-      store<any_nan>(output + i, each(affine, f, load<T>(weight + i, count), load<T>(bias + i, count)), count, bypass_cache);
+      store<any_nan>(output + i, each(affine, f, load<T>(weight + i, count), load<T>(bias + i, count)), count,
+                     bypass_cache);
     } else {
       store<any_nan>(output + i, each(affine, f, shared_weight, shared_bias), count, bypass_cache);
     }

@@ -11,139 +11,18 @@ namespace derf::CPU_CAPABILITY {
 template <class T>
 using ScalarOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// What a loop takes at a time: two vectors, whose chains of steps overlap. Without vector instructions nothing would,
-// and one is compiled in half the time; but a vector of a 16-bit type widens to two.
-#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
-template <class T>
+// What a loop takes at a time: two vectors, whose chains of steps overlap. (A vector of a 16-bit type widens to two.)
 constexpr size_t vectors = 2;
-#else
 template <class T>
-constexpr size_t vectors = sizeof(T) == 2 ? 2 : 1;
-#endif
+using Lanes = Pack<ScalarOf<T>, vectors>;
 template <class T>
-using Lanes = Pack<ScalarOf<T>, vectors<T>>;
-template <class T>
-constexpr int64_t lanes = vectors<T> * Vec<ScalarOf<T>>::size();
+constexpr int64_t lanes = vectors * Vec<ScalarOf<T>>::size();
 
 template <class T>
 inline Lanes<T> broadcast(ScalarOf<T> x) {
   Lanes<T> out;
   out.fill(Vec<ScalarOf<T>>(x));
   return out;
-}
-
-// Between a 16-bit type and float, rounding to nearest, ties to even. The floats of a vector of bfloat16 lie in two
-// vectors in an order of their own, four by four in turn (without vector instructions in plain order): so an
-// interleaving with zeros widens, and nothing has to cross between the parts of a register.
-inline auto widen(Vec<c10::Half> x) { return at::vec::convert_half_float(x); }
-
-inline std::tuple<Vec<float>, Vec<float>> widen(Vec<c10::BFloat16> x) {
-#if defined(CPU_CAPABILITY_AVX512)
-  const __m512i zero = _mm512_setzero_si512();
-  return {_mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, x)), _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, x))};
-#elif defined(CPU_CAPABILITY_AVX2)
-  const __m256i zero = _mm256_setzero_si256();
-  return {_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, x)), _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, x))};
-#else
-  return at::vec::convert_bfloat16_float(x);
-#endif
-}
-
-// Floats in plain order put into the order in which T widens, and back.
-template <class T>
-inline void to_order_of(Vec<float>& low, Vec<float>& high) {
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
-#if defined(CPU_CAPABILITY_AVX512)
-    const __m512 first = low;
-    low = _mm512_shuffle_f32x4(first, high, 0x88);
-    high = _mm512_shuffle_f32x4(first, high, 0xdd);
-#elif defined(CPU_CAPABILITY_AVX2)
-    const __m256 first = low;
-    low = _mm256_permute2f128_ps(first, high, 0x20);
-    high = _mm256_permute2f128_ps(first, high, 0x31);
-#endif
-  }
-}
-template <class T>
-inline void to_plain_order([[maybe_unused]] Vec<float>& low, [[maybe_unused]] Vec<float>& high) {
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
-#if defined(CPU_CAPABILITY_AVX512)
-    const __m512 even = _mm512_shuffle_f32x4(low, high, 0x44), odd = _mm512_shuffle_f32x4(low, high, 0xee);
-    low = _mm512_shuffle_f32x4(even, even, 0xd8);
-    high = _mm512_shuffle_f32x4(odd, odd, 0xd8);
-#elif defined(CPU_CAPABILITY_AVX2)
-    to_order_of<T>(low, high);
-#endif
-  }
-}
-
-// A NaN of float32 may have all bits set, and rounding would carry over them: such a one is to be excluded, or
-// `any_nan` to be said.
-template <class T, bool any_nan>
-inline Vec<T> narrow(Vec<float> low, Vec<float> high) {
-  if constexpr (std::is_same_v<T, c10::Half>) {
-    return at::vec::convert_float_half(low, high);
-  } else {
-#if defined(CPU_CAPABILITY_AVX512)
-    // Half the instructions of at::vec's. (vcvtne2ps2bf16 is one, but turns denormal numbers into 0.)
-    const auto rounded = [](__m512 x) {
-      const __m512i bits = _mm512_castps_si512(x);
-      const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-      const __m512i half = _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff));
-      if constexpr (any_nan) {
-        return _mm512_mask_add_epi32(_mm512_set1_epi32(0x7fc00000), _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), bits, half);
-      } else {
-        return _mm512_add_epi32(bits, half);
-      }
-    };
-    alignas(64) static constexpr auto upper_halves = [] {  // in plain order
-      std::array<uint16_t, 32> index{};
-      for (size_t i = 0; i < index.size(); ++i) {
-        index[i] = i / 8 * 8 + i % 4 * 2 + 1 + (i % 8 >= 4 ? 32 : 0);
-      }
-      return index;
-    }();
-    return _mm512_permutex2var_epi16(rounded(low), _mm512_load_si512(upper_halves.data()), rounded(high));
-#elif defined(CPU_CAPABILITY_AVX2)
-    const auto rounded = [](__m256 x) {
-      const __m256i bits = _mm256_castps_si256(x);
-      const __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-      __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff)));
-      if constexpr (any_nan) {
-        const __m256 unordered = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-        sum = _mm256_blendv_epi8(sum, _mm256_set1_epi32(0x7fc00000), _mm256_castps_si256(unordered));
-      }
-      return _mm256_srli_epi32(sum, 16);
-    };
-    return _mm256_packus_epi32(rounded(low), rounded(high));
-#else
-    return at::vec::convert_float_bfloat16(low, high);
-#endif
-  }
-}
-
-// A store that leaves the cache as it is; p is aligned to a vector.
-template <class T>
-inline void stream(T* p, Vec<T> x) {
-#if defined(CPU_CAPABILITY_AVX512)
-  if constexpr (std::is_same_v<T, double>) {
-    _mm512_stream_pd(p, x);
-  } else if constexpr (std::is_same_v<T, float>) {
-    _mm512_stream_ps(p, x);
-  } else {
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), x);
-  }
-#elif defined(CPU_CAPABILITY_AVX2)
-  if constexpr (std::is_same_v<T, double>) {
-    _mm256_stream_pd(p, x);
-  } else if constexpr (std::is_same_v<T, float>) {
-    _mm256_stream_ps(p, x);
-  } else {
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), x);
-  }
-#else
-  x.store(p);
-#endif
 }
 
 // A parameter that all elements share; NaN has its usual bits then, see `narrow`.
@@ -215,12 +94,10 @@ inline __attribute__((always_inline)) void store_plain(ScalarOf<T>* p, Lanes<T> 
 }
 
 // Makes the writes past the cache visible to other threads.
-inline void drain([[maybe_unused]] bool bypass_cache) {
-#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+inline void drain(bool bypass_cache) {
   if (bypass_cache) {
-    _mm_sfence();
+    drain_streams();
   }
-#endif
 }
 
 // The first n of all lanes, the rest 0.

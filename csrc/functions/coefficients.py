@@ -15,8 +15,10 @@ relatively.
 slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln(2)/entries with whole n: e^-r = 1 + r * polynomial(r), the rest from a
 table of `entries` (one is no table) and from the exponent. In base 2 the unit of length is 1/sqrt(log2(e)), v = -log2 of
 the exponential, and r = v + n/entries.
-complement: erf(a) = 1 - slope * Q(a), Q = sqrt(pi)/2 exp(a^2) erfc(a): to absolute accuracy, enough for a sum of
-gradients, and no table. In base 2 as above.
+complement (16 bits): erf(a) = 1 - slope * Q(a), Q = sqrt(pi)/2 exp(a^2) erfc(a), in base 2 as above: to absolute
+accuracy, enough for a sum of gradients, and no table.
+joined: no table either. Up to join erf(u) = u + u * N(u^2), N = erf(a)/a - 1, from there on the complement, Q a polynomial
+in a - centre, where its terms are small.
 
 A GPU has no permutations, and a power of two is one instruction. So there:
 near 0, up to join: erf(u) = u + u * N(u^2), N = erf(a)/a - 1.
@@ -64,7 +66,8 @@ RATIO = [
     (8, 3, mpf(41) / 100, 15.5),
     (8, 4, mpf(45) / 100, 18.9),
 ]
-CENTRAL = [(16, 4, False, 22), (16, 3, True, 17)]  # pieces, degree, in base 2, bits; their width is 1/4
+# pieces, degree, width, in base 2, bits
+CENTRAL = [(16, 5, mpf(1) / 4, False, 26), (8, 6, mpf(1) / 2, False, 24.5), (16, 3, mpf(1) / 4, True, 17)]
 # type, entries, degree of e^-r, in base 2, bits of relative accuracy
 SLOPE = [
     ("double", 1, 11, False, 55),
@@ -75,7 +78,9 @@ SLOPE = [
     ("float", 8, 2, True, 18),
     ("float", 1, 4, True, 18),
 ]
-COMPLEMENT = [(10, False, 22.8), (6, True, 14.9)]  # degree, in base 2, bits of absolute accuracy of erf
+# type, degrees of N and Q, join, where Q's fit ends, bits of relative accuracy of erf
+JOINED = [("float", 6, 7, mpf(1), mpf(4), 26), ("double", 12, 20, mpf(1), mpf(6), 56)]
+COMPLEMENT = 6, 14.9  # degree, bits of absolute accuracy of erf
 BASE_2 = 1 / sqrt(log(2))  # what u is multiplied by, for exp(-u^2) to be a power of two
 # degrees of N and F, join, where F's fit ends (erfc no longer counts in a sum with 1), bits of relative accuracy of erf
 THREAD = [
@@ -166,8 +171,8 @@ def ratio_table(pieces, degree, width, bits):
     return end, [[piece[d] for piece in table] for d in range(degree + 1)]
 
 
-def central_table(pieces, degree, in_base_2, bits):
-    width, unit, table = mpf(1) / 4, BASE_2 if in_base_2 else mpf(1), []
+def central_table(pieces, degree, width, in_base_2, bits):
+    unit, table = BASE_2 if in_base_2 else mpf(1), []
     for k in range(pieces):
 
         def f(x):
@@ -198,9 +203,7 @@ def slope_parts(ctype, entries, degree, in_base_2, bits):
     return table, [c / first for c in rest]
 
 
-def complement(degree, in_base_2, bits):
-    unit = BASE_2 if in_base_2 else mpf(1)
-
+def complement(degree, bits, unit=mpf(1), low=mpf(0), end=mpf("4.2"), centre=0):
     def q(x):
         a = x / unit
         return sqrt(pi) / 2 * exp(a * a) * erfc(a)
@@ -208,11 +211,22 @@ def complement(degree, in_base_2, bits):
     def weight(x):
         return 2 / sqrt(pi) * exp(-((x / unit) ** 2))
 
-    end = mpf("4.2") * unit
-    p = best(q, weight, mpf(0), end, degree)
-    worst = max(weight(x) * abs(polyval(p[::-1], x) - q(x)) for x in [end * k / 2000 for k in range(4001)])
+    p = best(lambda x: q(x + centre), lambda x: weight(x + centre), low * unit - centre, end * unit - centre, degree)
+    points = [unit * (low + (2 * end - low) * k / 4000) for k in range(4001)]
+    worst = max(weight(x) * abs(polyval(p[::-1], x - centre) - q(x)) for x in points)
     if worst > mpf(2) ** -bits:
         raise SystemExit(f"complement {degree}: error 2^{float(log(worst, 2)):.2f}, want 2^-{bits}")
+    return p
+
+
+def near_0(degree, join, bits):
+    def n(v):
+        return (erf(sqrt(v)) / sqrt(v) if v else 2 / sqrt(pi)) - 1
+
+    p = best(n, lambda v: 1 / (1 + n(v)), mpf(0), join**2, degree)
+    worst = max(abs((polyval(p[::-1], v) - n(v)) / (1 + n(v))) for v in [join**2 * k / 1000 for k in range(1001)])
+    if worst > mpf(2) ** -bits:
+        raise SystemExit(f"near 0, {degree}: error 2^{float(log(worst, 2)):.2f}, want 2^-{bits}")
     return p
 
 
@@ -282,7 +296,7 @@ def header():
         "template <int pieces, int degree> struct ErfRatio;",
         "template <int pieces, int degree, bool in_base_2> struct ErfCentral;",
         "template <class Scalar, int entries, int degree, bool in_base_2> struct ErfSlope;",
-        "template <int degree, bool in_base_2> struct ErfComplement;",
+        "template <class Scalar> struct ErfJoined;",
         "template <int near_degree, int far_degree> struct ErfThread;",
     ]
     for ctype, pieces, degree, width, below, bits in VALUE:
@@ -304,21 +318,21 @@ def header():
             f"template <> struct ErfRatio<{pieces}, {degree}> {{  // relative error < 2^-{bits}",
             f"  static constexpr int pieces = {pieces}, degree = {degree};",
             f"  static constexpr double unit = {literal('double', width)};",
-            f"  static constexpr float end = {literal('float', end)};",
+            f"  static constexpr float width = 1, end = {literal('float', end)};",
             f"  alignas(64) static constexpr float table[degree + 1][pieces] = {{",
         ]
         out += [f"      {{{rows('float', row, 8)}}}," for row in table]
         out += ["  };", "};"]
-    for pieces, degree, in_base_2, bits in CENTRAL:
+    for pieces, degree, width, in_base_2, bits in CENTRAL:
         base = "true" if in_base_2 else "false"
         out += [
             "",
             f"template <> struct ErfCentral<{pieces}, {degree}, {base}> {{  // error < 2^-{bits}, near 0 relatively",
             f"  static constexpr int pieces = {pieces}, degree = {degree};",
-            "  static constexpr float width = 0.25;",
+            f"  static constexpr float width = {literal('float', width)};",
             f"  alignas(64) static constexpr float table[degree + 1][pieces] = {{",
         ]
-        out += [f"      {{{rows('float', row, 8)}}}," for row in central_table(pieces, degree, in_base_2, bits)]
+        out += [f"      {{{rows('float', row, 8)}}}," for row in central_table(pieces, degree, width, in_base_2, bits)]
         out += ["  };", "};"]
     for ctype, entries, degree, in_base_2, bits in SLOPE:
         table, polynomial = slope_parts(ctype, entries, degree, in_base_2, bits)
@@ -327,23 +341,31 @@ def header():
         out += [
             "",
             f"template <> struct ErfSlope<{ctype}, {entries}, {degree}, {base}> {{  // relative error < 2^-{bits}",
-            f"  static constexpr int entries = {entries}, degree = {degree};",
+            f"  static constexpr int entries = {entries};",
             f"  alignas(64) static constexpr {ctype} table[entries] = {{",
             f"       {rows(ctype, table, 4)}}};",
-            f"  static constexpr {ctype} polynomial[degree] = {{  // q of e^-r = 1 + r q(r)",
+            f"  static constexpr {ctype} polynomial[{degree}] = {{  // q of e^-r = 1 + r q(r)",
             f"       {rows(ctype, polynomial, 4)}}};",
             "};",
         ]
-    for degree, in_base_2, bits in COMPLEMENT:
-        base = "true" if in_base_2 else "false"
+    for ctype, near_degree, far_degree, join, end, bits in JOINED:
+        near = near_0(near_degree, join, bits)
+        far = complement(far_degree, bits, low=join, end=end, centre=2)
         out += [
             "",
-            f"template <> struct ErfComplement<{degree}, {base}> {{  // error of erf < 2^-{bits}",
-            f"  static constexpr int degree = {degree};",
-            f"  static constexpr float polynomial[degree + 1] = {{",
-            f"       {rows('float', complement(degree, in_base_2, bits), 4)}}};",
+            f"template <> struct ErfJoined<{ctype}> {{  // relative error < 2^-{bits}",
+            f"  static constexpr {ctype} join = {literal(ctype, join)}, centre = 2;",
+            f"  static constexpr {ctype} near[] = {{\n       {rows(ctype, near, 4)}}};",
+            f"  static constexpr {ctype} far[] = {{\n       {rows(ctype, far, 4)}}};",
             "};",
         ]
+    degree, bits = COMPLEMENT
+    out += [
+        "",
+        f"struct ErfComplement {{  // error of erf < 2^-{bits}",
+        f"  static constexpr float polynomial[] = {{\n       {rows('float', complement(degree, bits, BASE_2), 4)}}};",
+        "};",
+    ]
     for near_degree, far_degree, join, end, bits in THREAD:
         near, far = thread_polynomials(near_degree, far_degree, join, end, bits)
         out += [

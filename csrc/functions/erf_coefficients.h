@@ -7,7 +7,7 @@ template <class Scalar, int pieces, int degree> struct ErfValue;
 template <int pieces, int degree> struct ErfRatio;
 template <int pieces, int degree, bool in_base_2> struct ErfCentral;
 template <class Scalar, int entries, int degree, bool in_base_2> struct ErfSlope;
-template <int degree, bool in_base_2> struct ErfComplement;
+template <class Scalar> struct ErfJoined;
 template <int near_degree, int far_degree> struct ErfThread;
 
 template <> struct ErfValue<double, 16, 12> {  // |P - exact| < 2^-55
@@ -105,7 +105,7 @@ template <> struct ErfValue<float, 8, 6> {  // |P - exact| < 2^-25
 template <> struct ErfRatio<16, 2> {  // relative error < 2^-14.6
   static constexpr int pieces = 16, degree = 2;
   static constexpr double unit = 0x1.851eb851eb852p-3;
-  static constexpr float end = 0x1.eff34e0000000p+3f;
+  static constexpr float width = 1, end = 0x1.eff34e0000000p+3f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
       {0x1.b713380000000p-3f, 0x1.b1d91e0000000p-3f, 0x1.a2d3600000000p-3f, 0x1.8bd2280000000p-3f, 0x1.6f60fa0000000p-3f, 0x1.503ca40000000p-3f, 0x1.30d6ba0000000p-3f, 0x1.1305840000000p-3f,
        0x1.efd3e40000000p-4f, 0x1.c003ba0000000p-4f, 0x1.96a5a00000000p-4f, 0x1.7333b80000000p-4f, 0x1.54e7080000000p-4f, 0x1.3aed2e0000000p-4f, 0x1.2485a60000000p-4f, 0x1.110d220000000p-4f},
@@ -119,7 +119,7 @@ template <> struct ErfRatio<16, 2> {  // relative error < 2^-14.6
 template <> struct ErfRatio<16, 3> {  // relative error < 2^-19
   static constexpr int pieces = 16, degree = 3;
   static constexpr double unit = 0x1.c28f5c28f5c29p-3;
-  static constexpr float end = 0x1.eff34e0000000p+3f;
+  static constexpr float width = 1, end = 0x1.eff34e0000000p+3f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
       {0x1.fc67080000000p-3f, 0x1.f451380000000p-3f, 0x1.dd6a040000000p-3f, 0x1.bb4ed00000000p-3f, 0x1.92c8c60000000p-3f, 0x1.6888520000000p-3f, 0x1.4031800000000p-3f, 0x1.1bf7480000000p-3f,
        0x1.f971160000000p-4f, 0x1.c4c9580000000p-4f, 0x1.98d6420000000p-4f, 0x1.7421e60000000p-4f, 0x1.5544d00000000p-4f, 0x1.3b0f720000000p-4f, 0x1.2491480000000p-4f, 0x1.1110e00000000p-4f},
@@ -135,7 +135,7 @@ template <> struct ErfRatio<16, 3> {  // relative error < 2^-19
 template <> struct ErfRatio<8, 3> {  // relative error < 2^-15.5
   static constexpr int pieces = 8, degree = 3;
   static constexpr double unit = 0x1.a3d70a3d70a3dp-2;
-  static constexpr float end = 0x1.dff3b60000000p+2f;
+  static constexpr float width = 1, end = 0x1.dff3b60000000p+2f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
       {0x1.d9bcf20000000p-2f, 0x1.c079ae0000000p-2f, 0x1.81f4580000000p-2f, 0x1.395dd40000000p-2f, 0x1.f592580000000p-3f, 0x1.98115c0000000p-3f, 0x1.55291e0000000p-3f, 0x1.248ed40000000p-3f},
       {0x1.4d94a40000000p-15f, -0x1.80557e0000000p-5f, -0x1.203a340000000p-4f, -0x1.16ae8c0000000p-4f, -0x1.b53ae40000000p-5f, -0x1.3b1e420000000p-5f, -0x1.c3e8980000000p-6f, -0x1.4e08a60000000p-6f},
@@ -147,7 +147,7 @@ template <> struct ErfRatio<8, 3> {  // relative error < 2^-15.5
 template <> struct ErfRatio<8, 4> {  // relative error < 2^-18.9
   static constexpr int pieces = 8, degree = 4;
   static constexpr double unit = 0x1.ccccccccccccdp-2;
-  static constexpr float end = 0x1.dff3b60000000p+2f;
+  static constexpr float width = 1, end = 0x1.dff3b60000000p+2f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
       {0x1.03fa820000000p-1f, 0x1.e6e4ae0000000p-2f, 0x1.98045a0000000p-2f, 0x1.4223320000000p-2f, 0x1.fa6a120000000p-3f, 0x1.99003a0000000p-3f, 0x1.5549980000000p-3f, 0x1.2491b00000000p-3f},
       {0x1.8f49600000000p-21f, -0x1.f1f21e0000000p-5f, -0x1.6167900000000p-4f, -0x1.3d7a360000000p-4f, -0x1.d1b4a60000000p-5f, -0x1.41f0820000000p-5f, -0x1.c61a360000000p-6f, -0x1.4e4cd60000000p-6f},
@@ -157,26 +157,42 @@ template <> struct ErfRatio<8, 4> {  // relative error < 2^-18.9
   };
 };
 
-template <> struct ErfCentral<16, 4, false> {  // error < 2^-22, near 0 relatively
-  static constexpr int pieces = 16, degree = 4;
-  static constexpr float width = 0.25;
+template <> struct ErfCentral<16, 5, false> {  // error < 2^-26, near 0 relatively
+  static constexpr int pieces = 16, degree = 5;
+  static constexpr float width = 0x1.0000000000000p-2f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
       {0x0.0p+0f, 0x1.1af54e0000000p-2f, 0x1.0a7ef60000000p-1f, 0x1.6c1c980000000p-1f, 0x1.af767a0000000p-1f, 0x1.d8865e0000000p-1f, 0x1.eea5560000000p-1f, 0x1.f92d080000000p-1f,
        0x1.fd9ae20000000p-1f, 0x1.ff40480000000p-1f, 0x1.ffcaa80000000p-1f, 0x1.fff2d00000000p-1f, 0x1.fffd1a0000000p-1f, 0x1.ffff700000000p-1f, 0x1.ffffe80000000p-1f, 0x1.fffffc0000000p-1f},
-      {0x1.20dd720000000p+0f, 0x1.0f5cb00000000p+0f, 0x1.c1efb80000000p-1f, 0x1.492eca0000000p-1f, 0x1.a913520000000p-2f, 0x1.e467120000000p-3f, 0x1.e724a40000000p-4f, 0x1.b054260000000p-5f,
-       0x1.5297740000000p-6f, 0x1.d4069a0000000p-8f, 0x1.1d73680000000p-9f, 0x1.3344740000000p-11f, 0x1.23def60000000p-13f, 0x1.e94dfe0000000p-16f, 0x1.69ec520000000p-18f, 0x1.d873220000000p-21f},
-      {0x1.c994c40000000p-15f, -0x1.0f5c480000000p-2f, -0x1.c1eecc0000000p-2f, -0x1.edc4da0000000p-2f, -0x1.a912080000000p-2f, -0x1.2ebfaa0000000p-2f, -0x1.6d5b5c0000000p-3f, -0x1.7a4b420000000p-4f,
-       -0x1.529bb20000000p-5f, -0x1.074a740000000p-6f, -0x1.64e04a0000000p-8f, -0x1.a69c9c0000000p-10f, -0x1.b5fe340000000p-12f, -0x1.8dce160000000p-14f, -0x1.3cf4920000000p-16f, -0x1.bb70940000000p-19f},
-      {-0x1.8363f60000000p-2f, -0x1.3afeb00000000p-2f, -0x1.2ba9580000000p-3f, 0x1.a5f63a0000000p-6f, 0x1.189f440000000p-3f, 0x1.553a740000000p-3f, 0x1.1b91060000000p-3f, 0x1.71ce800000000p-4f,
-       0x1.8d20da0000000p-5f, 0x1.6757980000000p-6f, 0x1.1589460000000p-7f, 0x1.70e3ee0000000p-9f, 0x1.a8301e0000000p-11f, 0x1.a79ada0000000p-13f, 0x1.7067680000000p-15f, 0x1.179f840000000p-17f},
-      {0x1.cb66540000000p-6f, 0x1.0271080000000p-3f, 0x1.74f3aa0000000p-3f, 0x1.3388900000000p-3f, 0x1.1bbe3a0000000p-4f, -0x1.7882c40000000p-8f, -0x1.6a44800000000p-5f, -0x1.889e0e0000000p-5f,
-       -0x1.1a18860000000p-5f, -0x1.3996280000000p-6f, -0x1.1c53900000000p-7f, -0x1.af4b340000000p-9f, -0x1.15927a0000000p-10f, -0x1.31e9b60000000p-12f, -0x1.22711c0000000p-14f, -0x1.dd2e0c0000000p-17f},
+      {0x1.20dd760000000p+0f, 0x1.0f5d160000000p+0f, 0x1.c1efca0000000p-1f, 0x1.492e420000000p-1f, 0x1.a911f00000000p-2f, 0x1.e465300000000p-3f, 0x1.e723720000000p-4f, 0x1.b055300000000p-5f,
+       0x1.529b9e0000000p-6f, 0x1.d4143a0000000p-8f, 0x1.1d83180000000p-9f, 0x1.3360d00000000p-11f, 0x1.2408f00000000p-13f, 0x1.e9b6000000000p-16f, 0x1.6a59900000000p-18f, 0x1.d937640000000p-21f},
+      {0x1.a79d880000000p-23f, -0x1.0f5ba20000000p-2f, -0x1.c1ee000000000p-2f, -0x1.edc46e0000000p-2f, -0x1.a9121a0000000p-2f, -0x1.2ec0000000000p-2f, -0x1.6d5bfa0000000p-3f, -0x1.7a4bd60000000p-4f,
+       -0x1.529bc40000000p-5f, -0x1.0749b80000000p-6f, -0x1.64dd6e0000000p-8f, -0x1.a695ce0000000p-10f, -0x1.b5f20c0000000p-12f, -0x1.8dbcac0000000p-14f, -0x1.3cdff40000000p-16f, -0x1.bb478c0000000p-19f},
+      {-0x1.812a720000000p-2f, -0x1.3c96b00000000p-2f, -0x1.2bf5940000000p-3f, 0x1.b6ddc80000000p-6f, 0x1.1b60340000000p-3f, 0x1.571cbe0000000p-3f, 0x1.1c2a5a0000000p-3f, 0x1.7149a20000000p-4f,
+       0x1.8b0bdc0000000p-5f, 0x1.63efc60000000p-6f, 0x1.119d020000000p-7f, 0x1.69cc4e0000000p-9f, 0x1.9db0160000000p-11f, 0x1.9a97f60000000p-13f, 0x1.62bba60000000p-15f, 0x1.0b571e0000000p-17f},
+      {0x1.00691c0000000p-12f, 0x1.021e900000000p-3f, 0x1.748dbe0000000p-3f, 0x1.3351a80000000p-3f, 0x1.1bd0980000000p-4f, -0x1.7318f20000000p-8f, -0x1.69a6b60000000p-5f, -0x1.8854780000000p-5f,
+       -0x1.1a14680000000p-5f, -0x1.39c54c0000000p-6f, -0x1.1caf060000000p-7f, -0x1.b024c00000000p-9f, -0x1.1654ea0000000p-10f, -0x1.3300620000000p-12f, -0x1.23bb220000000p-14f, -0x1.dfbefc0000000p-17f},
+      {0x1.c73bc60000000p-4f, 0x1.4659aa0000000p-4f, 0x1.e82d320000000p-8f, -0x1.b0a3640000000p-5f, -0x1.19edaa0000000p-4f, -0x1.81ced40000000p-5f, -0x1.eac2120000000p-7f, 0x1.a8da200000000p-8f,
+       0x1.aa4ec40000000p-7f, 0x1.5cb6000000000p-7f, 0x1.91bba00000000p-8f, 0x1.6b30aa0000000p-9f, 0x1.0ce2080000000p-10f, 0x1.4d3aa80000000p-12f, 0x1.5e2af00000000p-14f, 0x1.3aa7e40000000p-16f},
+  };
+};
+
+template <> struct ErfCentral<8, 6, false> {  // error < 2^-24.5, near 0 relatively
+  static constexpr int pieces = 8, degree = 6;
+  static constexpr float width = 0x1.0000000000000p-1f;
+  alignas(64) static constexpr float table[degree + 1][pieces] = {
+      {0x0.0p+0f, 0x1.0a7ef60000000p-1f, 0x1.af767a0000000p-1f, 0x1.eea5560000000p-1f, 0x1.fd9ae20000000p-1f, 0x1.ffcaa80000000p-1f, 0x1.fffd1a0000000p-1f, 0x1.ffffe80000000p-1f},
+      {0x1.20dd760000000p+0f, 0x1.c1efce0000000p-1f, 0x1.a9120c0000000p-2f, 0x1.e723520000000p-4f, 0x1.529b3e0000000p-6f, 0x1.1d838e0000000p-9f, 0x1.240e880000000p-13f, 0x1.6a74ea0000000p-18f},
+      {-0x1.ce47900000000p-21f, -0x1.c1efb80000000p-2f, -0x1.a911f80000000p-2f, -0x1.6d5a9e0000000p-3f, -0x1.529b880000000p-5f, -0x1.64e3be0000000p-8f, -0x1.b60e520000000p-12f, -0x1.3d12400000000p-16f},
+      {-0x1.811cb60000000p-2f, -0x1.2bfe7e0000000p-3f, 0x1.1b467a0000000p-3f, 0x1.1c32340000000p-3f, 0x1.8b23240000000p-5f, 0x1.118ece0000000p-7f, 0x1.9d03820000000p-11f, 0x1.6116540000000p-15f},
+      {-0x1.6a783c0000000p-11f, 0x1.76e0c40000000p-3f, 0x1.1b71fa0000000p-4f, -0x1.6d49960000000p-5f, -0x1.1a37900000000p-5f, -0x1.1a916c0000000p-7f, -0x1.11a9d00000000p-10f, -0x1.1b88000000000p-14f},
+      {0x1.e43c640000000p-4f, 0x1.02bdb80000000p-7f, -0x1.14a8120000000p-4f, -0x1.f7a9e80000000p-7f, 0x1.a0c8060000000p-7f, 0x1.94a7920000000p-8f, 0x1.15b5b00000000p-10f, 0x1.73aace0000000p-14f},
+      {-0x1.3ef42a0000000p-6f, -0x1.910c700000000p-5f, 0x1.0cb59a0000000p-8f, 0x1.3864d20000000p-6f, 0x1.4ad9220000000p-11f, -0x1.6afac40000000p-9f, -0x1.8a9a9a0000000p-11f, -0x1.55f6f60000000p-14f},
   };
 };
 
 template <> struct ErfCentral<16, 3, true> {  // error < 2^-17, near 0 relatively
   static constexpr int pieces = 16, degree = 3;
-  static constexpr float width = 0.25;
+  static constexpr float width = 0x1.0000000000000p-2f;
   alignas(64) static constexpr float table[degree + 1][pieces] = {
       {0x0.0p+0f, 0x1.da21d60000000p-3f, 0x1.c697c20000000p-2f, 0x1.3edea00000000p-1f, 0x1.859d5e0000000p-1f, 0x1.b7c39a0000000p-1f, 0x1.d8621c0000000p-1f, 0x1.ebd9e40000000p-1f,
        0x1.f6831c0000000p-1f, 0x1.fbde7a0000000p-1f, 0x1.fe56bc0000000p-1f, 0x1.ff62320000000p-1f, 0x1.ffca020000000p-1f, 0x1.ffeefa0000000p-1f, 0x1.fffb0e0000000p-1f, 0x1.fffeae0000000p-1f},
@@ -190,83 +206,100 @@ template <> struct ErfCentral<16, 3, true> {  // error < 2^-17, near 0 relativel
 };
 
 template <> struct ErfSlope<double, 1, 11, false> {  // relative error < 2^-55
-  static constexpr int entries = 1, degree = 11;
+  static constexpr int entries = 1;
   alignas(64) static constexpr double table[entries] = {
        0x1.20dd750429b6dp+0};
-  static constexpr double polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr double polynomial[11] = {  // q of e^-r = 1 + r q(r)
        -0x1.0000000000000p+0, 0x1.0000000000011p-1, -0x1.555555555555ap-3, 0x1.555555554f0cfp-5,
        -0x1.111111110f225p-7, 0x1.6c16c187fbe02p-10, -0x1.a01a01b14378fp-13, 0x1.a01991ac8730ap-16,
        -0x1.71ddf5749d126p-19, 0x1.28b4057f44145p-22, -0x1.af631d0059becp-26};
 };
 
 template <> struct ErfSlope<float, 16, 2, false> {  // relative error < 2^-21
-  static constexpr int entries = 16, degree = 2;
+  static constexpr int entries = 16;
   alignas(64) static constexpr float table[entries] = {
        0x1.20dd760000000p+0f, 0x1.1da77a0000000p+0f, 0x1.1b02740000000p+0f, 0x1.18f4ce0000000p+0f,
        0x1.1785380000000p+0f, 0x1.16bab60000000p+0f, 0x1.169c940000000p+0f, 0x1.1732760000000p+0f,
        0x1.1884540000000p+0f, 0x1.1a9a7e0000000p+0f, 0x1.1d7da80000000p+0f, 0x1.2136e20000000p+0f,
        0x1.25cfaa0000000p+0f, 0x1.2b51e40000000p+0f, 0x1.28e3f40000000p+0f, 0x1.249e3e0000000p+0f};
-  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr float polynomial[2] = {  // q of e^-r = 1 + r q(r)
        -0x1.0003d80000000p+0f, 0x1.0001ec0000000p-1f};
 };
 
 template <> struct ErfSlope<float, 8, 3, false> {  // relative error < 2^-25
-  static constexpr int entries = 8, degree = 3;
+  static constexpr int entries = 8;
   alignas(64) static constexpr float table[entries] = {
        0x1.20dd740000000p+0f, 0x1.1b02740000000p+0f, 0x1.1785380000000p+0f, 0x1.169c940000000p+0f,
        0x1.1884520000000p+0f, 0x1.1d7da60000000p+0f, 0x1.25cfaa0000000p+0f, 0x1.28e3f40000000p+0f};
-  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr float polynomial[3] = {  // q of e^-r = 1 + r q(r)
        -0x1.0000000000000p+0f, 0x1.000a400000000p-1f, -0x1.555d880000000p-3f};
 };
 
 template <> struct ErfSlope<float, 1, 6, false> {  // relative error < 2^-27
-  static constexpr int entries = 1, degree = 6;
+  static constexpr int entries = 1;
   alignas(64) static constexpr float table[entries] = {
        0x1.20dd760000000p+0f};
-  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr float polynomial[6] = {  // q of e^-r = 1 + r q(r)
        -0x1.0000000000000p+0f, 0x1.0000000000000p-1f, -0x1.5554040000000p-3f, 0x1.5554ac0000000p-5f,
        -0x1.126fa60000000p-7f, 0x1.6d75320000000p-10f};
 };
 
 template <> struct ErfSlope<float, 16, 2, true> {  // relative error < 2^-21
-  static constexpr int entries = 16, degree = 2;
+  static constexpr int entries = 16;
   alignas(64) static constexpr float table[entries] = {
        0x1.20dd760000000p+0f, 0x1.1da77a0000000p+0f, 0x1.1b02740000000p+0f, 0x1.18f4ce0000000p+0f,
        0x1.1785380000000p+0f, 0x1.16bab60000000p+0f, 0x1.169c940000000p+0f, 0x1.1732760000000p+0f,
        0x1.1884540000000p+0f, 0x1.1a9a7e0000000p+0f, 0x1.1d7da80000000p+0f, 0x1.2136e20000000p+0f,
        0x1.25cfaa0000000p+0f, 0x1.2b51e40000000p+0f, 0x1.28e3f40000000p+0f, 0x1.249e3e0000000p+0f};
-  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr float polynomial[2] = {  // q of e^-r = 1 + r q(r)
        -0x1.62e9840000000p-1f, 0x1.ebff920000000p-3f};
 };
 
 template <> struct ErfSlope<float, 8, 2, true> {  // relative error < 2^-18
-  static constexpr int entries = 8, degree = 2;
+  static constexpr int entries = 8;
   alignas(64) static constexpr float table[entries] = {
        0x1.20dd760000000p+0f, 0x1.1b02740000000p+0f, 0x1.1785380000000p+0f, 0x1.169c940000000p+0f,
        0x1.1884540000000p+0f, 0x1.1d7da80000000p+0f, 0x1.25cfaa0000000p+0f, 0x1.28e3f40000000p+0f};
-  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr float polynomial[2] = {  // q of e^-r = 1 + r q(r)
        -0x1.62f9800000000p-1f, 0x1.ec0aa60000000p-3f};
 };
 
 template <> struct ErfSlope<float, 1, 4, true> {  // relative error < 2^-18
-  static constexpr int entries = 1, degree = 4;
+  static constexpr int entries = 1;
   alignas(64) static constexpr float table[entries] = {
        0x1.20dd760000000p+0f};
-  static constexpr float polynomial[degree] = {  // q of e^-r = 1 + r q(r)
+  static constexpr float polynomial[4] = {  // q of e^-r = 1 + r q(r)
        -0x1.62e0c20000000p-1f, 0x1.ebfa4c0000000p-3f, -0x1.ca1ce20000000p-5f, 0x1.3cbf600000000p-7f};
 };
 
-template <> struct ErfComplement<10, false> {  // error of erf < 2^-22.8
-  static constexpr int degree = 10;
-  static constexpr float polynomial[degree + 1] = {
-       0x1.c5bf860000000p-1f, -0x1.fffe1c0000000p-1f, 0x1.c598e00000000p-1f, -0x1.54227e0000000p-1f,
-       0x1.bbfb8e0000000p-2f, -0x1.f344ea0000000p-3f, 0x1.cd1e0a0000000p-4f, -0x1.4461440000000p-5f,
-       0x1.3bb5b60000000p-7f, -0x1.7228560000000p-10f, 0x1.842b160000000p-14f};
+template <> struct ErfJoined<float> {  // relative error < 2^-26
+  static constexpr float join = 0x1.0000000000000p+0f, centre = 2;
+  static constexpr float near[] = {
+       0x1.06eba80000000p-3f, -0x1.81273e0000000p-2f, 0x1.ce2cf80000000p-4f, -0x1.b7f90e0000000p-6f,
+       0x1.5405b20000000p-8f, -0x1.a3f7000000000p-11f, 0x1.496a300000000p-14f};
+  static constexpr float far[] = {
+       0x1.cf8aca0000000p-3f, -0x1.83ae3e0000000p-4f, 0x1.2f42080000000p-5f, -0x1.c1e4020000000p-7f,
+       0x1.439e1c0000000p-8f, -0x1.7462fe0000000p-10f, 0x1.048e280000000p-11f, -0x1.695f6a0000000p-12f};
 };
 
-template <> struct ErfComplement<6, true> {  // error of erf < 2^-14.9
-  static constexpr int degree = 6;
-  static constexpr float polynomial[degree + 1] = {
+template <> struct ErfJoined<double> {  // relative error < 2^-56
+  static constexpr double join = 0x1.0000000000000p+0, centre = 2;
+  static constexpr double near[] = {
+       0x1.06eba8214db69p-3, -0x1.812746b0379e6p-2, 0x1.ce2f21a042b20p-4, -0x1.b82ce3128499dp-6,
+       0x1.565bcd0db02f5p-8, -0x1.c02db3d8ed52fp-11, 0x1.f9a321a122eaep-14, -0x1.f4d1df39a88e3p-17,
+       0x1.b9def1a25d43cp-20, -0x1.5f1d36e57e9d3p-23, 0x1.f7a41391f2137p-27, -0x1.386ac4ca4337ap-30,
+       0x1.0579b4df66246p-34};
+  static constexpr double far[] = {
+       0x1.cf8a9295468d6p-3, -0x1.83ab6b55cba7fp-4, 0x1.2f7c9cfded509p-5, -0x1.c0f9a1d475810p-7,
+       0x1.3bff304e0ea34p-8, -0x1.a987d1c3b969bp-10, 0x1.1348be8756c11p-11, -0x1.576b95960724ep-13,
+       0x1.9e4bd08e1efbfp-15, -0x1.e486be26f1a7ap-17, 0x1.13405d133fdd3p-18, -0x1.305b5abb11ec4p-20,
+       0x1.48391a34c17a9p-22, -0x1.59f8c8fd7c396p-24, 0x1.62cde4a4c80bbp-26, -0x1.5f8a3f7dd6260p-28,
+       0x1.5f9c4eaebea3ep-30, -0x1.795c1c470553fp-32, 0x1.750721adbe10cp-34, -0x1.ed179b0579076p-37,
+       0x1.2473babc80318p-40};
+};
+
+struct ErfComplement {  // error of erf < 2^-14.9
+  static constexpr float polynomial[] = {
        0x1.c5bbe40000000p-1f, -0x1.a97c280000000p-1f, 0x1.337faa0000000p-1f, -0x1.5a6fea0000000p-2f,
        0x1.14c2060000000p-3f, -0x1.0836c40000000p-5f, 0x1.b3de420000000p-9f};
 };

@@ -8,8 +8,11 @@ PYBIND11_MODULE(DERF_MODULE, m) {
   m.doc() = "Tools beside the operators of torch.ops.derf.";
   m.def("capabilities", &derf::cpu_capabilities,
         "The instruction sets that are built and that this processor runs, the least demanding first.");
-  m.def("evaluate", &derf::evaluate, pybind11::arg("function"), pybind11::arg("capability"), pybind11::arg("dtype"),
-        pybind11::arg("u"), pybind11::arg("value"), pybind11::arg("slope"), pybind11::arg("count"),
-        "Value and slope of a function at `count` points, as the CPU kernels of an instruction set compute them for\n"
-        "tensors of `dtype`. u, value and slope are addresses of float64 (dtype float64) or float32 arrays.");
+  m.def(
+      "evaluate", &derf::evaluate, pybind11::arg("function"), pybind11::arg("capability"), pybind11::arg("dtype"),
+      pybind11::arg("u"), pybind11::arg("value"), pybind11::arg("value_in_sums"), pybind11::arg("slope"),
+      pybind11::arg("count"),
+      "Value and slope of a function at `count` points, as the CPU kernels of an instruction set compute them for\n"
+      "tensors of `dtype`; the value twice, as for results and as for sums of gradients. u, value, value_in_sums and\n"
+      "slope are addresses of float64 (dtype float64) or float32 arrays.");
 }
