@@ -1,0 +1,119 @@
+"""The two plots of a run: bandwidth against size, and bars for the shapes of real models."""
+
+import math
+from pathlib import Path
+
+from .gpu_report import COPY_PASSES, PASSES
+from .targets import LARGE, select
+
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+COLORS = {
+    "derf": "#0072B2",
+    "F.layer_norm": "#D55E00",
+    "F.rms_norm": "#E69F00",
+    "compiled Derf": "#009E73",
+    "eager Derf": "#56B4E9",
+    "compiled DyT": "#CC79A7",
+    "eager DyT": "#999999",
+    "copy": "black",
+}
+SHOWN = ["forward", "forward+backward"]
+MIB = 1 << 20
+BYTE_MODEL = (
+    "Bandwidth by the bytes that must move: forward 2 passes over the tensor, forward+backward 5, a copy 2. "
+    "Medians, all threads."
+)
+PAGE_FAULTS = (
+    "Dashed: glibc's default allocator. A large output is fresh memory there, and the page faults that clear it take "
+    "most of the time,\nwhatever is computed; the copy writes into memory that is there. "
+    "Solid: an allocator that keeps its pages, as of a process that has run for a while."
+)
+
+
+def bandwidth(record: dict, provider: str) -> float:
+    """GB/s: an operator that passes over the tensor more often than it must gets less."""
+    passes = COPY_PASSES if provider == "copy" else PASSES[record["what"]]
+    return passes * record["bytes"] / record["microseconds"][provider][1] / 1e3
+
+
+def plot(report: dict, output: Path) -> list[Path]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    paths = []
+    for name, draw, note in (("bandwidth", _sweep, PAGE_FAULTS), ("models", _bars, "")):
+        keep = (lambda record: record["name"] == "sweep") if draw is _sweep else (lambda r: r["name"] != "sweep")
+        dtypes = list(dict.fromkeys(record["dtype"] for record in select(report, keep)))
+        if not dtypes:
+            continue
+        size = (13, 1.3 + 3.8 * len(dtypes))
+        figure, axes = pyplot.subplots(len(dtypes), 2, figsize=size, squeeze=False, layout="constrained", sharey=True)
+        for row, dtype in zip(axes, dtypes, strict=True):
+            for axis, what in zip(row, SHOWN, strict=True):
+                draw(axis, report, {"what": what, "dtype": dtype})
+                axis.set_title(f"{dtype}, {what}", loc="left", fontweight="bold")
+        facts = report["facts"]
+        head = f"{facts['cpu']}, {facts['threads']} threads, {facts['instruction set']}, torch {facts['torch']}"
+        figure.suptitle("\n".join(filter(None, [head, BYTE_MODEL, note])), fontsize=9, x=0.01, ha="left")
+        if draw is _bars:
+            handles, names = axes[0][0].get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+        paths.append(output / f"{name}.png")
+        figure.savefig(paths[-1], dpi=100)
+        pyplot.close(figure)
+    return paths
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """The heights, ascending, moved up where they are closer than gap: for labels."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap) if placed else height)
+    return placed
+
+
+def _sweep(axis, report: dict, wanted: dict) -> None:
+    ends = []
+    for allocator, style in (("default", "--"), ("warm", "-")):
+        found = sorted(
+            select(report, lambda record: record["name"] == "sweep", allocator=allocator, **wanted),
+            key=lambda record: record["bytes"],
+        )
+        for name, color in COLORS.items():
+            points = [(r["bytes"] / MIB, bandwidth(r, name)) for r in found if name in r["microseconds"]]
+            if not points or (name, allocator) == ("copy", "default"):
+                continue
+            axis.plot(*zip(*points, strict=True), style, color=color, linewidth=2.2 if name == "derf" else 1.3)
+            label = name if allocator == "warm" else f"{name}, default"
+            ends.append((math.log10(points[-1][1]), points[-1][0], label, color))
+    ends.sort()
+    axis.set(xscale="log", yscale="log", xlabel="tensor, MiB", ylabel="GB/s")
+    # In a sixteenth of the axis' height, which is not known before all is drawn: about three powers of ten.
+    for (_, size, label, color), height in zip(ends, _apart([end[0] for end in ends], 0.16), strict=True):
+        place = {"xytext": (size * 1.25, 10**height), "textcoords": "data", "va": "center"}
+        axis.annotate(label, (size, 10**height), color=color, fontsize=8, annotation_clip=False, **place)
+    axis.axvline((report["facts"].get("last-level cache, bytes") or LARGE) / 2 / MIB, color="grey", lw=0.8, ls=":")
+    axis.grid(alpha=0.25, which="major")
+
+
+def _bars(axis, report: dict, wanted: dict) -> None:
+    found = list(select(report, lambda record: record["name"] != "sweep", **wanted))
+    names = [name for name in COLORS if name != "copy" and any(name in record["microseconds"] for record in found)]
+    width = 0.84 / len(names)
+    for place, name in enumerate(names):
+        shift = (place - (len(names) - 1) / 2) * width
+        bars = [
+            (i + shift, bandwidth(record, name) / bandwidth(record, "copy"))
+            for i, record in enumerate(found)
+            if name in record["microseconds"]
+        ]
+        drawn = axis.bar(*zip(*bars, strict=True), width, label=name, color=COLORS[name])
+        if name in ("derf", "F.layer_norm"):
+            axis.bar_label(drawn, fmt="%.2f", fontsize=6.5, rotation=90, padding=2, color=COLORS[name])
+    axis.axhline(1, color="black", linestyle="--", linewidth=1)
+    axis.text(len(found) - 0.5, 1.02, "copy", ha="right", fontsize=8)
+    axis.set(ylabel="bandwidth, of the copy's", xticks=range(len(found)))
+    axis.set_xticklabels([record["name"].replace(", ", ",\n") for record in found], rotation=30, ha="right", fontsize=8)
