@@ -17,6 +17,7 @@ from .cases import WARM_ALLOCATOR, Job, Setting
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 PARTIAL = ROOT / "build" / "benchmarks"  # what git ignores
+QUIET = 0.05  # processors that others may keep busy
 
 
 def environment(setting: Setting) -> dict[str, str]:
@@ -48,11 +49,22 @@ def results(setting: Setting, jobs: list[Job]) -> Iterator[tuple[str, object]]:
             raise SystemExit(f"benchmarks: a process failed ({setting}):\n{errors.read()}")
 
 
+def busy_seconds() -> tuple[float, float]:
+    """Of all processors in user and system mode since they started, and of this process and those it has awaited."""
+    try:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split()[1:9]]
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    waiting = ticks[3] + ticks[4]
+    return (sum(ticks) - waiting) / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
+
+
 def measure(plan: dict[Setting, list[Job]], threads: int) -> dict:
     """Run all processes, one after the other, under one progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     found: dict = {"facts": {}, **{part: [] for part in report.PARTS}}
+    start, before = time.perf_counter(), busy_seconds()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Drawn when a job is done and not by a clock: that would take time from what is measured.
     with Progress(*columns, auto_refresh=False, transient=True) as progress:
@@ -68,6 +80,11 @@ def measure(plan: dict[Setting, list[Job]], threads: int) -> dict:
                     found[part].append({**asdict(setting), **result})
                 else:
                     found[part].append(result)
+    others = [end - begin for begin, end in zip(before, busy_seconds(), strict=True)]
+    busy = max(0.0, others[0] - others[1]) / (time.perf_counter() - start)
+    found["facts"]["processors that others kept busy"] = round(busy, 2)
+    if busy > QUIET:
+        found["notes"].append(f"not a quiet machine: others kept {busy:.2f} processors busy, run it again")
     found["targets"] = targets.evaluate(found)
     return found
 

@@ -96,7 +96,7 @@ def full_plan(dtypes: list[str], threads: int) -> dict[Setting, list[Job]]:
         # Slow peers on one thread would take the largest part of the time, and show nothing that is not seen elsewhere.
         warm += [Job(case, 1, WHATS, EAGER if case.bytes < 8 * MIB else CLOSE, 0.2) for case in models]
     warm += [Job(case, threads, ends, [*CLOSE, "compiled Derf", "eager Derf"], 0.15) for case in sweep]
-    warm += [Job(case, threads, ["forward", "training step"], [], 5.0) for case in whole]
+    warm += [Job(case, threads, ["forward", "training step"], [], 4.0) for case in whole]
     default = [Job(case, threads, ends, EAGER, 0.2) for case in large]
     default += [Job(case, threads, ends, CLOSE, 0.15) for case in sweep]
     forced = [Job(case, threads, ["inference", *ends], CLOSE, 0.2) for case in some]

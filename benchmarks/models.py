@@ -50,8 +50,8 @@ def vit() -> tuple[nn.Module, Loss, str]:
     import timm
 
     model = timm.create_model("vit_base_patch16_224", depth=BLOCKS)
-    images, labels = torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))
-    what = f"vit_base_patch16_224, {BLOCKS} of 12 blocks, 8 images"
+    images, labels = torch.randn(4, 3, 224, 224), torch.randint(1000, (4,))
+    what = f"vit_base_patch16_224, {BLOCKS} of 12 blocks, 4 images"
     return model, lambda model: nn.functional.cross_entropy(model(images), labels), what
 
 
@@ -59,8 +59,8 @@ def gpt2() -> tuple[nn.Module, Loss, str]:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     model = GPT2LMHeadModel(GPT2Config(n_layer=BLOCKS, use_cache=False))
-    tokens = torch.randint(50257, (1, 1024))
-    what = f"GPT-2, {BLOCKS} of 12 blocks, 1024 tokens"
+    tokens = torch.randint(50257, (1, 512))
+    what = f"GPT-2, {BLOCKS} of 12 blocks, 512 tokens"
     return model, lambda model: model(input_ids=tokens, labels=tokens).loss, what
 
 
