@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options, start = parse(), time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and take the process that measures along
     if options.plots_from:
         found = json.loads(options.plots_from.read_text())
         found["targets"] = targets.evaluate(found)

@@ -17,6 +17,7 @@ COLORS = {
     "eager DyT": "#999999",
     "copy": "black",
 }
+End = tuple[float, float, str, str]  # of a line: GB/s, bytes, name, color
 SHOWN = ["forward", "forward+backward"]
 MIB = 1 << 20
 BYTE_MODEL = (
@@ -51,10 +52,13 @@ def plot(report: dict, output: Path) -> list[Path]:
             continue
         size = (13, 1.3 + 3.8 * len(dtypes))
         figure, axes = pyplot.subplots(len(dtypes), 2, figsize=size, squeeze=False, layout="constrained", sharey=True)
+        ends = {}
         for row, dtype in zip(axes, dtypes, strict=True):
             for axis, what in zip(row, SHOWN, strict=True):
-                draw(axis, report, {"what": what, "dtype": dtype})
+                ends[axis] = draw(axis, report, {"what": what, "dtype": dtype})
                 axis.set_title(f"{dtype}, {what}", loc="left", fontweight="bold")
+        for axis, labels in ends.items():  # once all is drawn, for they share their scale
+            _label(axis, labels)
         facts = report["facts"]
         head = f"{facts['cpu']}, {facts['threads']} threads, {facts['instruction set']}, torch {facts['torch']}"
         figure.suptitle("\n".join(filter(None, [head, BYTE_MODEL, note])), fontsize=9, x=0.01, ha="left")
@@ -67,39 +71,45 @@ def plot(report: dict, output: Path) -> list[Path]:
     return paths
 
 
-def _apart(heights: list[float], gap: float) -> list[float]:
-    """The heights, ascending, moved up where they are closer than gap: for labels."""
-    placed: list[float] = []
-    for height in heights:
-        placed.append(max(height, placed[-1] + gap) if placed else height)
-    return placed
+def _label(axis, ends: list[End]) -> None:
+    """Write each line's name at its end, moved down where the one above is too close."""
+    bottom, top = map(math.log10, axis.get_ylim()) if ends else (0, 0)
+    height = math.inf
+    for bandwidth, size, name, color in sorted(ends, reverse=True):
+        height = min(math.log10(bandwidth), height - (top - bottom) / 24)
+        axis.text(size * 1.3, 10**height, name, color=color, fontsize=8, va="center")
 
 
-def _sweep(axis, report: dict, wanted: dict) -> None:
-    ends = []
+def _size(count: int) -> str:
+    return f"{count >> 10} KiB" if count < MIB else f"{count // MIB} MiB"
+
+
+def _sweep(axis, report: dict, wanted: dict) -> list[End]:
+    ends: list[End] = []
     for allocator, style in (("default", "--"), ("warm", "-")):
         found = sorted(
             select(report, lambda record: record["name"] == "sweep", allocator=allocator, **wanted),
             key=lambda record: record["bytes"],
         )
         for name, color in COLORS.items():
-            points = [(r["bytes"] / MIB, bandwidth(r, name)) for r in found if name in r["microseconds"]]
+            points = [(r["bytes"], bandwidth(r, name)) for r in found if name in r["microseconds"]]
             if not points or (name, allocator) == ("copy", "default"):
                 continue
             axis.plot(*zip(*points, strict=True), style, color=color, linewidth=2.2 if name == "derf" else 1.3)
-            label = name if allocator == "warm" else f"{name}, default"
-            ends.append((math.log10(points[-1][1]), points[-1][0], label, color))
-    ends.sort()
-    axis.set(xscale="log", yscale="log", xlabel="tensor, MiB", ylabel="GB/s")
-    # In a sixteenth of the axis' height, which is not known before all is drawn: about three powers of ten.
-    for (_, size, label, color), height in zip(ends, _apart([end[0] for end in ends], 0.16), strict=True):
-        place = {"xytext": (size * 1.25, 10**height), "textcoords": "data", "va": "center"}
-        axis.annotate(label, (size, 10**height), color=color, fontsize=8, annotation_clip=False, **place)
-    axis.axvline((report["facts"].get("last-level cache, bytes") or LARGE) / 2 / MIB, color="grey", lw=0.8, ls=":")
-    axis.grid(alpha=0.25, which="major")
+            label = name if allocator == "warm" else f"{name}, default allocator"
+            ends.append((points[-1][1], points[-1][0], label, color))
+    ticks = [1 << exponent for exponent in range(10, 30, 4)]
+    axis.set(xscale="log", yscale="log", xlabel="tensor", ylabel="GB/s", xlim=(800, 1 << 30))
+    axis.set_xticks(ticks, map(_size, ticks))
+    axis.minorticks_off()
+    cache = (report["facts"].get("last-level cache, bytes") or LARGE) / 2
+    axis.axvline(cache, color="grey", lw=0.8, ls=":")
+    axis.text(cache, 0.02, " out of cache", color="grey", fontsize=8, transform=axis.get_xaxis_transform())
+    axis.grid(alpha=0.25)
+    return ends
 
 
-def _bars(axis, report: dict, wanted: dict) -> None:
+def _bars(axis, report: dict, wanted: dict) -> list[End]:
     found = list(select(report, lambda record: record["name"] != "sweep", **wanted))
     names = [name for name in COLORS if name != "copy" and any(name in record["microseconds"] for record in found)]
     width = 0.84 / len(names)
@@ -117,3 +127,4 @@ def _bars(axis, report: dict, wanted: dict) -> None:
     axis.text(len(found) - 0.5, 1.02, "copy", ha="right", fontsize=8)
     axis.set(ylabel="bandwidth, of the copy's", xticks=range(len(found)))
     axis.set_xticklabels([record["name"].replace(", ", ",\n") for record in found], rotation=30, ha="right", fontsize=8)
+    return []  # a legend names the bars
