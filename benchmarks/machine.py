@@ -43,6 +43,6 @@ def facts() -> dict[str, object]:
         "governor": _read(SYSTEM / "cpufreq/scaling_governor"),
         "transparent huge pages": _read("/sys/kernel/mm/transparent_hugepage/enabled", r"\[(\w+)\]"),
         "torch": torch.__version__,
-        "commit": _git("rev-parse", "--short", "HEAD") + (" and changes" if _git("status", "-s", "-uno") else ""),
+        "commit": _git("describe", "--always", "--dirty", "--exclude", "*"),
         "derf": without_paths.splitlines(),
     }

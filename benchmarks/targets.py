@@ -1,4 +1,7 @@
-"""What Derf is to reach, and what a run of the benchmark found: computed from the report alone."""
+"""What Derf is to reach, and what a run of the benchmark found: computed from the report alone.
+
+"forward" is that of a training step, with a graph for the backward; "inference" has none.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
