@@ -70,16 +70,16 @@ def times(over: str, under: str, size: str = "any", sweep: bool = False, **wante
     return figures
 
 
-def both(*parts: Figures) -> Figures:
-    def figures(report: dict) -> Iterator[Figure]:
-        for part in parts:
-            yield from part(report)
-
-    return figures
-
-
 def norm(what: str, size: str = "any", **wanted: object) -> Figures:
     return times("F.layer_norm", "derf", size, what=what, **wanted)
+
+
+def of_copy(what: str, dtype: str) -> Figures:
+    return times("derf", "copy", "large", what=what, dtype=dtype)
+
+
+def anywhere(peer: str, what: str) -> Figures:
+    return times(peer, "derf", sweep=True, what=what)
 
 
 def one_token(what: str) -> Figures:
@@ -106,39 +106,19 @@ def held(report: dict) -> Iterator[Figure]:
 FORWARD, BOTH = "forward", "forward+backward"
 WARM, DEFAULT = "out of cache, warm allocator", "out of cache, default allocator"
 TARGETS = [
-    Target(
-        f"{WARM}, float32 forward / copy",
-        1.0,
-        times("derf", "copy", "large", what=FORWARD, dtype="float32"),
-        at_least=False,
-    ),
-    Target(
-        f"{WARM}, bfloat16 forward / copy",
-        1.5,
-        times("derf", "copy", "large", what=FORWARD, dtype="bfloat16"),
-        at_least=False,
-    ),
-    Target(
-        f"{WARM}, float32 forward+backward / copy",
-        2.6,
-        times("derf", "copy", "large", what=BOTH, dtype="float32"),
-        at_least=False,
-    ),
+    Target(f"{WARM}, float32 forward / copy", 1.0, of_copy(FORWARD, "float32"), at_least=False),
+    Target(f"{WARM}, bfloat16 forward / copy", 1.5, of_copy(FORWARD, "bfloat16"), at_least=False),
+    Target(f"{WARM}, float32 forward+backward / copy", 2.6, of_copy(BOTH, "float32"), at_least=False),
     Target(f"{WARM}, F.layer_norm / derf, forward+backward", 1.4, norm(BOTH, "large")),
     Target("in cache, F.layer_norm / derf, float32 forward", 1.25, norm(FORWARD, "in cache", dtype="float32")),
     Target("in cache, F.layer_norm / derf, bfloat16 forward", 1.5, norm(FORWARD, "in cache", dtype="bfloat16")),
     Target("in cache, F.layer_norm / derf, forward+backward", 1.3, norm(BOTH, "in cache")),
     Target("one token, F.layer_norm / derf, inference", 1.0, one_token("inference")),
     Target("one token, F.layer_norm / derf, forward+backward", 1.0, one_token(BOTH)),
-    Target("any shape, compiled Derf / derf, forward", 2.0, times("compiled Derf", "derf", sweep=True, what=FORWARD)),
-    Target(
-        "any shape, compiled Derf / derf, forward+backward", 3.0, times("compiled Derf", "derf", sweep=True, what=BOTH)
-    ),
-    Target(
-        "any shape, eager Derf / derf",
-        5.0,
-        both(*(times("eager Derf", "derf", sweep=True, what=what) for what in (FORWARD, BOTH))),
-    ),
+    Target("any shape, compiled Derf / derf, forward", 2.0, anywhere("compiled Derf", FORWARD)),
+    Target("any shape, compiled Derf / derf, forward+backward", 3.0, anywhere("compiled Derf", BOTH)),
+    Target("any shape, eager Derf / derf, forward", 5.0, anywhere("eager Derf", FORWARD)),
+    Target("any shape, eager Derf / derf, forward+backward", 5.0, anywhere("eager Derf", BOTH)),
     Target(f"{DEFAULT}, F.layer_norm / derf, forward", 1.5, norm(FORWARD, "large", allocator="default")),
     Target(f"{DEFAULT}, F.layer_norm / derf, forward+backward", 1.5, norm(BOTH, "large", allocator="default")),
     Target("held for the backward / input", 1.0, held, at_least=False),
