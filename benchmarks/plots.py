@@ -45,24 +45,26 @@ def plot(report: dict, output: Path) -> list[Path]:
 
     pyplot.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
     paths = []
-    for name, draw, note in (("bandwidth", _sweep, PAGE_FAULTS), ("models", _bars, "")):
+    for name, draw, note, columns in (("bandwidth", _sweep, PAGE_FAULTS, 2), ("models", _bars, "", 1)):
         keep = (lambda record: record["name"] == "sweep") if draw is _sweep else (lambda r: r["name"] != "sweep")
-        dtypes = list(dict.fromkeys(record["dtype"] for record in select(report, keep)))
-        if not dtypes:
+        dtypes = dict.fromkeys(record["dtype"] for record in select(report, keep))
+        panels = [(dtype, what) for dtype in dtypes for what in SHOWN]
+        if not panels:
             continue
-        size = (13, 1.3 + 3.8 * len(dtypes))
-        figure, axes = pyplot.subplots(len(dtypes), 2, figsize=size, squeeze=False, layout="constrained", sharey=True)
+        rows = len(panels) // columns
+        kind = {"figsize": (11, 1.3 + rows * (1.2 + 1.1 * columns)), "layout": "constrained", "squeeze": False}
+        figure, axes = pyplot.subplots(rows, columns, sharex=True, sharey=True, **kind)
         ends = {}
-        for row, dtype in zip(axes, dtypes, strict=True):
-            for axis, what in zip(row, SHOWN, strict=True):
-                ends[axis] = draw(axis, report, {"what": what, "dtype": dtype})
-                axis.set_title(f"{dtype}, {what}", loc="left", fontweight="bold")
+        for axis, (dtype, what) in zip(axes.flat, panels, strict=True):
+            ends[axis] = draw(axis, report, {"what": what, "dtype": dtype})
+            axis.set_title(f"{dtype}, {what}", loc="left", fontweight="bold")
         for axis, labels in ends.items():  # once all is drawn, for they share their scale
             _label(axis, labels)
         facts = report["facts"]
         head = f"{facts['cpu']}, {facts['threads']} threads, {facts['instruction set']}, torch {facts['torch']}"
         figure.suptitle("\n".join(filter(None, [head, BYTE_MODEL, note])), fontsize=9, x=0.01, ha="left")
         if draw is _bars:
+            axes[0][0].set_ylim(0, min(2, axes[0][0].get_ylim()[1]))  # one outlier must not make all others small
             handles, names = axes[0][0].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
         paths.append(output / f"{name}.png")
@@ -99,7 +101,7 @@ def _sweep(axis, report: dict, wanted: dict) -> list[End]:
             label = name if allocator == "warm" else f"{name}, default allocator"
             ends.append((points[-1][1], points[-1][0], label, color))
     ticks = [1 << exponent for exponent in range(10, 30, 4)]
-    axis.set(xscale="log", yscale="log", xlabel="tensor", ylabel="GB/s", xlim=(800, 1 << 30))
+    axis.set(xscale="log", yscale="log", ylabel="GB/s", xlim=(800, 1 << 30))
     axis.set_xticks(ticks, map(_size, ticks))
     axis.minorticks_off()
     cache = (report["facts"].get("last-level cache, bytes") or LARGE) / 2
@@ -122,9 +124,10 @@ def _bars(axis, report: dict, wanted: dict) -> list[End]:
         ]
         drawn = axis.bar(*zip(*bars, strict=True), width, label=name, color=COLORS[name])
         if name in ("derf", "F.layer_norm"):
-            axis.bar_label(drawn, fmt="%.2f", fontsize=6.5, rotation=90, padding=2, color=COLORS[name])
+            axis.bar_label(drawn, fmt="%.2f", fontsize=7, rotation=90, padding=2, color=COLORS[name])
     axis.axhline(1, color="black", linestyle="--", linewidth=1)
-    axis.text(len(found) - 0.5, 1.02, "copy", ha="right", fontsize=8)
-    axis.set(ylabel="bandwidth, of the copy's", xticks=range(len(found)))
-    axis.set_xticklabels([record["name"].replace(", ", ",\n") for record in found], rotation=30, ha="right", fontsize=8)
+    axis.text(len(found) - 0.4, 1.01, "copy", ha="right", va="bottom", fontsize=8)
+    axis.set(ylabel="of copy's bandwidth", xticks=range(len(found)), xlim=(-0.6, len(found) - 0.4))
+    axis.margins(y=0.2)  # for the numbers on the bars
+    axis.set_xticklabels([record["name"].replace(", ", ",\n") for record in found], fontsize=8)
     return []  # a legend names the bars

@@ -14,7 +14,11 @@ def dumps(report: dict) -> str:
     """JSON with a line for each result: short, and a change of one shows as one."""
 
     def lines(part: str) -> str:
-        return f'"{part}": [\n ' + ",\n ".join(json.dumps(each, ensure_ascii=False) for each in report[part]) + "\n]"
+        return (
+            f'"{part}": [\n '
+            + ",\n ".join(json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in report[part])
+            + "\n]"
+        )
 
     return ",\n".join([f'{{"facts": {json.dumps(report["facts"], indent=1)}', *map(lines, PARTS)]) + "\n}\n"
 
