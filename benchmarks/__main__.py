@@ -22,7 +22,9 @@ QUIET = 0.05  # processors that others may keep busy
 
 
 def environment(setting: Setting) -> dict[str, str]:
-    fixed = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    # Inductor would start processes to compile, which take their time beside what is measured.
+    fixed = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    fixed["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     if setting.allocator == "warm":
         fixed |= WARM_ALLOCATOR

@@ -5,7 +5,7 @@ An input of four dimensions has its channels in dimension 1. There the norms do 
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import derf
 import torch
@@ -46,8 +46,19 @@ def eager_dyt(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Ten
     return weight * torch.tanh(alpha * x) + bias
 
 
-compiled_derf: Provider = torch.compile(eager_derf, dynamic=False)
-compiled_dyt: Provider = torch.compile(eager_dyt, dynamic=False)
+@cache
+def _compile(function: Provider) -> Provider:
+    return torch.compile(function, dynamic=False)  # not before it is asked for: the compiler takes seconds to load
+
+
+def compiled_derf(*arguments: Tensor) -> Tensor:
+    return _compile(eager_derf)(*arguments)
+
+
+def compiled_dyt(*arguments: Tensor) -> Tensor:
+    return _compile(eager_dyt)(*arguments)
+
+
 PROVIDERS: dict[str, tuple[Provider, str]] = {  # and the arguments that have a gradient
     "derf": (fused_derf, "x alpha shift weight bias"),
     "F.layer_norm": (layer_norm, "x weight bias"),

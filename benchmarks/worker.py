@@ -27,7 +27,8 @@ def run(job: dict) -> Results:
 
         yield from models.run(case["name"], whats, job["seconds"])
         return
-    torch.compiler.reset()  # or it would keep the code, and after some shapes compile no more
+    if any(name.startswith("compiled") for name in job["providers"]):
+        torch.compiler.reset()  # or it would keep the code, and after some shapes compile no more
     compared = Comparison(case["shape"], case["dtype"], job["providers"], case["channels_last"])
     facts = {key: case[key] for key in ("name", "shape", "dtype", "bytes")}
     for note in compared.notes:
