@@ -112,22 +112,23 @@ def _sweep(axis, report: dict, wanted: dict) -> list[End]:
 
 
 def _bars(axis, report: dict, wanted: dict) -> list[End]:
-    found = list(select(report, lambda record: record["name"] != "sweep", **wanted))
+    shapes = list(dict.fromkeys(record["name"] for record in select(report) if record["name"] != "sweep"))
+    found = [record for record in select(report, **wanted) if record["name"] in shapes]
     names = [name for name in COLORS if name != "copy" and any(name in record["microseconds"] for record in found)]
-    width = 0.84 / len(names)
+    width = 0.84 / max(1, len(names))
     for place, name in enumerate(names):
         shift = (place - (len(names) - 1) / 2) * width
         bars = [
-            (i + shift, bandwidth(record, name) / bandwidth(record, "copy"))
-            for i, record in enumerate(found)
+            (shapes.index(record["name"]) + shift, bandwidth(record, name) / bandwidth(record, "copy"))
+            for record in found
             if name in record["microseconds"]
         ]
         drawn = axis.bar(*zip(*bars, strict=True), width, label=name, color=COLORS[name])
         if name in ("derf", "F.layer_norm"):
             axis.bar_label(drawn, fmt="%.2f", fontsize=7, rotation=90, padding=2, color=COLORS[name])
     axis.axhline(1, color="black", linestyle="--", linewidth=1)
-    axis.text(len(found) - 0.4, 1.01, "copy", ha="right", va="bottom", fontsize=8)
-    axis.set(ylabel="of copy's bandwidth", xticks=range(len(found)), xlim=(-0.6, len(found) - 0.4))
+    axis.text(len(shapes) - 0.4, 1.01, "copy", ha="right", va="bottom", fontsize=8)
+    axis.set(ylabel="of copy's bandwidth", xticks=range(len(shapes)), xlim=(-0.6, len(shapes) - 0.4))
+    axis.set_xticklabels([shape.replace(", ", ",\n") for shape in shapes], fontsize=8)
     axis.margins(y=0.2)  # for the numbers on the bars
-    axis.set_xticklabels([record["name"].replace(", ", ",\n") for record in found], fontsize=8)
     return []  # a legend names the bars
