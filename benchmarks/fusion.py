@@ -1,26 +1,28 @@
 """Derf between two pointwise neighbours under torch.compile: its kernel, or Inductor's own fusion of all three.
 
-    python benchmarks/fusion.py
+    python -m benchmarks.fusion
 
 An addition before, a GELU after, as in a residual block. "kernel" keeps the operator one call; "fused" has the formula
 in PyTorch's operators, as `derf.decompositions()` would put it there, so that Inductor writes one loop. The two run in
-turn in one process, whose allocator is warm (`quick.py` says why); figures are medians.
+turn in one process, whose allocator is warm (`cases.py` says why); figures are medians.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import SimpleNamespace
 
 import derf
 import torch
-from quick import WARM_ALLOCATOR, measure, print_table
 from torch import Tensor
 from torch.nn import functional as F
 
+from .cases import WARM_ALLOCATOR
+from .gpu_report import print_table
+from .measure import measure
+
 SHAPE = (12608, 768)
-REPEATS = 15
+SECONDS = 0.5  # for each
 
 
 def block(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
@@ -56,7 +58,8 @@ def rows(dtype: torch.dtype) -> Iterator[list[str]]:
     # Inductor keeps float32 between the three, the kernel's neighbours round to dtype.
     torch.testing.assert_close(*map(forward, functions.values()), rtol=0.02, atol=0.02)
     for what, run in (("forward", forward), ("forward+backward", both)):
-        time_of = measure(SimpleNamespace(calls=1), {n: partial(run, f) for n, f in functions.items()}, REPEATS)
+        timed = measure({name: partial(run, function) for name, function in functions.items()}, SECONDS)
+        time_of = {name: 1e3 * measurement.median for name, measurement in timed.items()}
         cells = [f"{time:.2f}" for time in time_of.values()]
         yield [str(dtype).removeprefix("torch."), what, *cells, f"{time_of['fused'] / time_of['kernel']:.2f}"]
 

@@ -4,35 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 
-import derf
 import torch
 from gpu_report import MODELS
+from providers import ARGUMENTS, Functions, Provider, compiled_derf, eager_derf, fused_derf, layer_norm, rms_norm
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
-from torch.nn import functional as F
 
 Shape = tuple[int, ...]
-Provider = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-Functions = dict[str, Callable[[], object]]
-ARGUMENTS = ["x", "alpha", "shift", "weight", "bias"]
-
-
-def fused(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return derf.derf(x, alpha, shift, weight, bias, 1 if x.dim() == 4 else -1)
-
-
-def layer_norm(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(x, weight.shape, weight, bias)
-
-
-def rms_norm(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.rms_norm(x, weight.shape, weight)
-
-
-def eager(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if x.dim() == 4:
-        weight, bias = weight[:, None, None], bias[:, None, None]
-    return weight * torch.erf(alpha * x + shift) + bias
 
 
 def liger_dyt(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -41,13 +19,12 @@ def liger_dyt(x: Tensor, alpha: Tensor, shift: Tensor, weight: Tensor, bias: Ten
     return LigerDyTFunction.apply(x, alpha, weight, bias)
 
 
-compiled: Provider = torch.compile(eager, dynamic=False)
 PROVIDERS: dict[str, tuple[Provider, str]] = {  # and the arguments that have a gradient
-    "derf": (fused, "x alpha shift weight bias"),
+    "derf": (fused_derf, "x alpha shift weight bias"),
     "layer_norm": (layer_norm, "x weight bias"),
     "rms_norm": (rms_norm, "x weight"),
-    "eager": (eager, "x alpha shift weight bias"),
-    "compiled": (compiled, "x alpha shift weight bias"),
+    "eager": (eager_derf, "x alpha shift weight bias"),
+    "compiled": (compiled_derf, "x alpha shift weight bias"),
     "liger_dyt": (liger_dyt, "x alpha weight bias"),
 }
 # To get ready takes some of them seconds for each shape or width, more than the whole benchmark may take.
@@ -124,7 +101,7 @@ class Case:
         """Compare with eager Derf in float64, on the first rows or the first image."""
         some = slice(0, 1 if len(self.shape) == 4 else 64)
         x, *parameters = (argument.detach().double() for argument in (self.arguments[0][some], *self.arguments[1:]))
-        expected = eager(x.requires_grad_(), *parameters)
+        expected = eager_derf(x.requires_grad_(), *parameters)
         (expected_grad,) = torch.autograd.grad(expected, x, self.gradient[some].double())
         for what, result, truth in (("forward", output, expected), ("backward", grad_x, expected_grad)):
             # Eager PyTorch rounds after each of four operations forward, and of a few more backward.

@@ -1,11 +1,10 @@
-"""The demo as a command, and the quick benchmark: a short run of each, and what they say to wrong arguments."""
+"""The demo as a command: a short run, and what it says to wrong arguments."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 pytest.importorskip("transformers")
 
-QUICK = Path(__file__).parents[1] / "benchmarks" / "quick.py"
 STEPS = 24
 ROWS = (
     "test accuracy",
@@ -161,25 +159,3 @@ def test_an_existing_file_stays_where_the_arguments_are_wrong(tmp_path, capsys):
     with pytest.raises(SystemExit):
         demo.main(["--steps", "0", "--out", str(out)])
     assert out.read_bytes() == b"before"
-
-
-@pytest.mark.skipif(not QUICK.exists(), reason="benchmarks are not beside the tests")
-def test_quick_benchmark_prints_every_provider_and_ratio():
-    finished = run(QUICK, "--repeats", 1, "--dtype", "bfloat16")
-    assert finished.returncode == 0, finished.stderr
-    assert "MALLOC_TOP_PAD_=1000000000" in finished.stdout
-    rows = [re.split(r"\s{2,}", line.strip()) for line in finished.stdout.splitlines() if line.startswith("bfloat16")]
-    assert len(rows) == 10
-    for _, _, _, copy, layer_norm, eager, derf, layer_norm_ratio, eager_ratio in rows:
-        times = [float(cell.split()[0]) for cell in (layer_norm, eager, derf)]
-        assert min(times) > 0 and float(copy) > 0
-        assert float(layer_norm_ratio) == pytest.approx(times[0] / times[2], rel=0.05, abs=0.006)
-        assert float(eager_ratio) == pytest.approx(times[1] / times[2], rel=0.05, abs=0.006)
-
-
-@pytest.mark.skipif(not QUICK.exists(), reason="benchmarks are not beside the tests")
-@pytest.mark.parametrize("arguments", [["--repeats", "0"], ["--threads", "-1"], ["--dtype", "int8"]], ids=" ".join)
-def test_quick_benchmark_refuses_wrong_arguments(arguments):
-    finished = run(QUICK, *arguments)
-    assert finished.returncode == 2
-    assert arguments[0] in finished.stderr and "Traceback" not in finished.stderr
