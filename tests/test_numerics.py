@@ -35,7 +35,8 @@ def evaluate(target, dtype, u):
     """Value and slope at u by one instruction set, or one of ``ON_HOST``, in one tier."""
     u = u.to(torch.float64 if dtype == torch.float64 else torch.float32).contiguous()
     if target in ON_HOST:
-        return ON_HOST[target].library().evaluate(u, dtype)
+        value, *_, slope = ON_HOST[target].library().evaluate(u, dtype)
+        return value, slope
     value, slope = torch.full_like(u, torch.nan), torch.full_like(u, torch.nan)
     derf._C.evaluate("erf", target, dtype_name(dtype), u.data_ptr(), value.data_ptr(), slope.data_ptr(), u.numel())
     return value, slope

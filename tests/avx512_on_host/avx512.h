@@ -95,6 +95,13 @@ To convert(From x) {
   return std::bit_cast<To>(to);
 }
 
+// Two quarters of a, then two of b, by pairs of bits.
+template <class Vector>
+Vector shuffle_quarters(Vector a, Vector b, int which) {
+  const auto x = std::bit_cast<std::array<__m128i, 4>>(a), y = std::bit_cast<std::array<__m128i, 4>>(b);
+  return std::bit_cast<Vector>(std::array{x[which & 3], x[which >> 2 & 3], y[which >> 4 & 3], y[which >> 6 & 3]});
+}
+
 template <class Lane>
 uint64_t compare(__m512i a, __m512i b, int predicate) {
   const auto x = std::bit_cast<LanesOf<__m512i, Lane>>(a), y = std::bit_cast<LanesOf<__m512i, Lane>>(b);
@@ -171,6 +178,10 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_sqrt_ps
 #undef _mm512_sqrt_pd
 #undef _mm512_cvtss_f32
+#undef _mm512_shuffle_f32x4
+#undef _mm512_shuffle_f64x2
+#undef _mm512_shuffle_i32x4
+#undef _mm512_shuffle_i64x2
 
 #define _mm512_load_ps(p) on_host::load_aligned<__m512>(p)
 #define _mm512_store_ps(p, x) on_host::store_aligned<__m512>(p, x)
@@ -235,3 +246,7 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #define _mm512_sqrt_ps(x) on_host::by_halves<__m512, __m512, __m256>(x, [](auto y) { return _mm256_sqrt_ps(y); })
 #define _mm512_sqrt_pd(x) on_host::by_halves<__m512d, __m512d, __m256d>(x, [](auto y) { return _mm256_sqrt_pd(y); })
 #define _mm512_cvtss_f32(x) _mm256_cvtss_f32(on_host::half<__m512, __m256>(x, 0))
+#define _mm512_shuffle_f32x4(a, b, which) on_host::shuffle_quarters<__m512>(a, b, which)
+#define _mm512_shuffle_f64x2(a, b, which) on_host::shuffle_quarters<__m512d>(a, b, which)
+#define _mm512_shuffle_i32x4(a, b, which) on_host::shuffle_quarters<__m512i>(a, b, which)
+#define _mm512_shuffle_i64x2(a, b, which) on_host::shuffle_quarters<__m512i>(a, b, which)

@@ -3,10 +3,11 @@
 #
 #   PYTHON=<that has torch> tests/avx512_on_host/emulate.sh [kernels_avx512.cpp.o of a build, else it is compiled here]
 #
-# Three minutes on a core of its own, without a display. driver.cpp says what is called and printed. (Bochs 2.7 rounds
-# ties between denormal float16 away from 0: of those results alone the hashes are not a processor's.) Needs a C++ compiler with a
-# static libc and (Debian's names) bochs, grub-pc-bin, grub-common, xorriso, mtools, cpio and a Linux kernel: of an
-# installed linux-image-amd64 the newest, or KERNEL=<vmlinuz>.
+# Three minutes on a core of its own, without a display. driver.cpp says what is called and printed. Bochs 2.7 rounds
+# ties between denormal float16 away from 0: of float16 results alone the hashes are not a processor's.
+#
+# Needs a C++ compiler with a static libc and (Debian's names) bochs, grub-pc-bin, grub-common, xorriso, mtools, cpio and
+# a Linux kernel: of an installed linux-image-amd64 the newest, or KERNEL=<vmlinuz>.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source=$here/../..
