@@ -8,6 +8,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 # A library that changed between two runs must not be served from Inductor's cache on disk.
 os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 
+import avx512_on_host
 import cuda_on_host
 import derf
 import hypothesis
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 cuda_on_host.install_if_asked()
+avx512_on_host.install_if_asked()
 
 hypothesis.settings.register_profile("full", max_examples=150, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("short", parent=hypothesis.settings.get_profile("full"), max_examples=50)

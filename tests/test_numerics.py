@@ -1,13 +1,14 @@
 """The numerics table of the contract: erf and its slope, for every instruction set and for CUDA, against mpmath and
 float64.
 
-``derf._C.evaluate``, and for CUDA its source on the host, give value and slope of each accuracy tier before any
-rounding to 16 bits; the same bounds are then tried on the operator as it runs by default and under each instruction set
-in a process of its own.
+``derf._C.evaluate``, and for what this machine lacks its source on the host, give value and slope of each accuracy tier
+before any rounding to 16 bits; the same bounds are then tried on the operator as it runs by default and under each
+instruction set in a process of its own.
 """
 
 import functools
 
+import avx512_on_host
 import cuda_on_host
 import derf
 import pytest
@@ -21,7 +22,11 @@ FORWARD_ULP = {torch.float64: 2, torch.float32: 2, torch.float16: 0.51, torch.bf
 
 CAPABILITIES = derf._C.capabilities() if derf._C else []
 needs_evaluate = pytest.mark.skipif(derf._C is None, reason="this build of the package has no derf._C")
-each_target = pytest.mark.parametrize("target", [*CAPABILITIES, "cuda"])
+ON_HOST = {"cuda": cuda_on_host, "avx512 on host": avx512_on_host}
+needs_simde = pytest.mark.skipif(bool(avx512_on_host.WHY_NOT), reason=avx512_on_host.WHY_NOT)
+each_target = pytest.mark.parametrize(
+    "target", [*CAPABILITIES, "cuda", pytest.param("avx512 on host", marks=needs_simde)]
+)
 each_capability = pytest.mark.parametrize("capability", CAPABILITIES or ["default"])
 each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=dtype_name)
 
@@ -32,16 +37,17 @@ IN_SUMS = {torch.float64: 2**-52, torch.float32: 2**-21, torch.float16: 2**-14.5
 
 
 def evaluate(target, dtype, u):
-    """Value and slope at u by one instruction set, or "cuda", in one tier."""
-    return evaluate_all(target, dtype, u)[::2]
+    """Value and slope at u by one instruction set, or one of ``ON_HOST``, in one tier."""
+    value, _, slope = evaluate_all(target, dtype, u)
+    return value, slope
 
 
 def evaluate_all(target, dtype, u):
     """Value, value for sums of gradients, and slope."""
     u = u.to(torch.float64 if dtype == torch.float64 else torch.float32).contiguous()
-    if target == "cuda":
-        value, slope = cuda_on_host.library().evaluate(u, dtype)
-        return value, value, slope
+    if target in ON_HOST:
+        value, *value_in_sums, slope = ON_HOST[target].library().evaluate(u, dtype)
+        return value, *(value_in_sums or [value]), slope  # a GPU has one value for both
     results = [torch.full_like(u, torch.nan) for _ in range(3)]
     derf._C.evaluate("erf", target, dtype_name(dtype), *(t.data_ptr() for t in (u, *results)), u.numel())
     return results

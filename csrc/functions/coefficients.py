@@ -5,20 +5,20 @@
 a = |u| throughout. A piece has a polynomial of its own in the distance t from its centre, picked from a table.
 
 value (float64, float32): erf(u) = m + m * P(a), m = u limited to [-kink, kink]. Pieces from 0 on; below the kink
-P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3, so the rounding of P hardly shows in the sum, near 0
-(relative error) as in the tails. Past the last piece erf rounds to 1.
+P = erf(a)/a - 1, above it P = erf(a)/kink - 1. |P| stays below 0.3, so the rounding of P hardly shows in the sum, near
+0 (relative error) as in the tails. Past the last piece erf rounds to 1.
 ratio (16 bits): erf(u) = m * R(a), R = erf(a)/a, m = u limited to the pieces. They lie around the multiples of their
 width, which is the unit of length: the caller's alpha and shift are divided by it, so that nothing else has to be. The
 last polynomial is bent to give exactly 1 at its end.
 central: erf(a) itself around multiples of the width, accurate enough for a sum of gradients; on the first piece
 relatively.
 slope: 2/sqrt(pi) exp(-v), v = u^2 = r - n ln(2)/entries with whole n: e^-r = 1 + r * polynomial(r), the rest from a
-table of `entries` (one is no table) and from the exponent. In base 2 the unit of length is 1/sqrt(log2(e)), v = -log2 of
-the exponential, and r = v + n/entries.
+table of `entries` (one is no table) and from the exponent. In base 2 the unit of length is 1/sqrt(log2(e)), v is -log2
+of the exponential, and r = v + n/entries.
 complement (16 bits): erf(a) = 1 - slope * Q(a), Q = sqrt(pi)/2 exp(a^2) erfc(a), in base 2 as above: to absolute
 accuracy, enough for a sum of gradients, and no table.
-joined: no table either. Up to join erf(u) = u + u * N(u^2), N = erf(a)/a - 1, from there on the complement, Q a polynomial
-in a - centre, where its terms are small.
+joined: no table either. Up to join erf(u) = u + u * N(u^2), N = erf(a)/a - 1, from there on the complement, Q a
+polynomial in a - centre, where its terms are small.
 
 A GPU has no permutations, and a power of two is one instruction. So there:
 near 0, up to join: erf(u) = u + u * N(u^2), N = erf(a)/a - 1.
@@ -203,7 +203,7 @@ def slope_parts(ctype, entries, degree, in_base_2, bits):
     return table, [c / first for c in rest]
 
 
-def complement(degree, bits, unit=mpf(1), low=mpf(0), end=mpf("4.2"), centre=0):
+def complement(degree, bits, unit, low, end, centre):
     def q(x):
         a = x / unit
         return sqrt(pi) / 2 * exp(a * a) * erfc(a)
@@ -319,7 +319,7 @@ def header():
             f"  static constexpr int pieces = {pieces}, degree = {degree};",
             f"  static constexpr double unit = {literal('double', width)};",
             f"  static constexpr float width = 1, end = {literal('float', end)};",
-            f"  alignas(64) static constexpr float table[degree + 1][pieces] = {{",
+            "  alignas(64) static constexpr float table[degree + 1][pieces] = {",
         ]
         out += [f"      {{{rows('float', row, 8)}}}," for row in table]
         out += ["  };", "};"]
@@ -330,7 +330,7 @@ def header():
             f"template <> struct ErfCentral<{pieces}, {degree}, {base}> {{  // error < 2^-{bits}, near 0 relatively",
             f"  static constexpr int pieces = {pieces}, degree = {degree};",
             f"  static constexpr float width = {literal('float', width)};",
-            f"  alignas(64) static constexpr float table[degree + 1][pieces] = {{",
+            "  alignas(64) static constexpr float table[degree + 1][pieces] = {",
         ]
         out += [f"      {{{rows('float', row, 8)}}}," for row in central_table(pieces, degree, width, in_base_2, bits)]
         out += ["  };", "};"]
@@ -350,7 +350,7 @@ def header():
         ]
     for ctype, near_degree, far_degree, join, end, bits in JOINED:
         near = near_0(near_degree, join, bits)
-        far = complement(far_degree, bits, low=join, end=end, centre=2)
+        far = complement(far_degree, bits, mpf(1), join, end, 2)
         out += [
             "",
             f"template <> struct ErfJoined<{ctype}> {{  // relative error < 2^-{bits}",
@@ -363,7 +363,7 @@ def header():
     out += [
         "",
         f"struct ErfComplement {{  // error of erf < 2^-{bits}",
-        f"  static constexpr float polynomial[] = {{\n       {rows('float', complement(degree, bits, BASE_2), 4)}}};",
+        f"  static constexpr float polynomial[] = {{\n       {rows('float', complement(degree, bits, BASE_2, mpf(0), mpf('4.2'), 0), 4)}}};",
         "};",
     ]
     for near_degree, far_degree, join, end, bits in THREAD:
