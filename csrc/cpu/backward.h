@@ -36,7 +36,7 @@ class ScalarSums {
   int terms = 0;
   std::array<ExactSum, V::size()> all_alpha, all_shift;
 
-  void add_exactly() {
+  __attribute__((noinline)) void add_exactly() {
     ScalarOf<T> x[V::size()], y[V::size()];
     alpha.store(x);
     shift.store(y);
@@ -128,6 +128,11 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const int64_t at = r * channels + c;
+      // The next rows: so many streams side by side are more than the hardware foresees.
+      for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
+        __builtin_prefetch(grad_output + at + rows * channels + line);
+        __builtin_prefetch(input + at + rows * channels + line);
+      }
       backward_step<W, P>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, w, count, shared,
                           channel, alpha, shift);
     }

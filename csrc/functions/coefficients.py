@@ -360,10 +360,11 @@ def header():
             "};",
         ]
     degree, bits = COMPLEMENT
+    q = complement(degree, bits, BASE_2, mpf(0), mpf(21) / 5, 0)
     out += [
         "",
         f"struct ErfComplement {{  // error of erf < 2^-{bits}",
-        f"  static constexpr float polynomial[] = {{\n       {rows('float', complement(degree, bits, BASE_2, mpf(0), mpf('4.2'), 0), 4)}}};",
+        f"  static constexpr float polynomial[] = {{\n       {rows('float', q, 4)}}};",
         "};",
     ]
     for near_degree, far_degree, join, end, bits in THREAD:

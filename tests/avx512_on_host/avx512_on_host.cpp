@@ -13,6 +13,9 @@
 // What registers the operators with PyTorch on loading does so when it is called.
 #undef TORCH_LIBRARY_IMPL
 #define TORCH_LIBRARY_IMPL(name, device, m) static void register_operators(torch::Library& m)
+namespace derf::cpu {
+using derf::AVX512::ExactSum;  // in a file of its own the dispatcher would have its own
+}
 #include "../../csrc/cpu/dispatch.cpp"
 
 namespace {
@@ -39,18 +42,14 @@ void install(bool guard_ends, bool stream) {
 template <class Call = derf::cpu::Evaluate>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at::ScalarType dtype) {
   TORCH_CHECK(u.is_contiguous() && u.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
-  const at::Tensor value = at::empty_like(u), slope = at::empty_like(u);
-  at::Tensor in_sums = value;
+  const at::Tensor value = at::empty_like(u), in_sums = at::empty_like(u), slope = at::empty_like(u);
   Call call{};
   call.dtype = dtype;
   call.u = u.const_data_ptr();
   call.value = value.mutable_data_ptr();
   call.slope = slope.mutable_data_ptr();
   call.count = u.numel();
-  if constexpr (requires { call.value_in_sums; }) {
-    in_sums = at::empty_like(u);
-    call.value_in_sums = in_sums.mutable_data_ptr();
-  }
+  call.value_in_sums = in_sums.mutable_data_ptr();
   derf::cpu::AVX512::kernels.evaluate(call);
   return {value, in_sums, slope};
 }
