@@ -131,7 +131,7 @@ struct Erf {
       using Value = typename Choice::Value;
       // Distance from the centre of the first piece. The end itself would round to a piece too many.
       constexpr Scalar end = Value::pieces * Value::width * Scalar(0.9999);
-      const auto a = each([](V x) { return at_most(magnitude(x), end) - V(Value::width / 2); }, u);
+      const auto a = each([](V x) { return number_at_most(magnitude(x), end) - V(Value::width / 2); }, u);
       const auto m = each([](V x) { return limited(x, Value::kink); }, u);
       return each([](V x, V y) { return fmadd(x, y, x); }, m, on_pieces<Value>(a));
     } else {

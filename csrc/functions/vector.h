@@ -7,7 +7,8 @@
 //   fmadd(a, b, c), fnmadd(a, b, c)    c + a b and c - a b
 //   magnitude(x)                       |x|
 //   at_most(x, limit)                  the smaller one; NaN where x is NaN
-//   limited(x, limit)                  x within [-limit, limit]; NaN where x is NaN (not in vector_plain.h)
+//   limited(x, limit)                  x within [-limit, limit]; NaN where x is NaN (where there are tables)
+//   number_at_most(x, limit)           for x >= 0 the smaller one; the limit where x is NaN (where there are tables)
 //   with_sign_of(x, sign)              x, its sign changed where `sign` is negative
 //   select_greater(a, b, x, y)         x where a > b, else y
 //   lookup(table, rounded)             table[k], k the whole number in the lowest bits, modulo the table's size; a

@@ -19,6 +19,11 @@ inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
   return at::vec::clamp_max(x, Vec<Scalar>(limit));
 }
 
+// Integers have more execution ports, and positive floats are ordered as their bits are.
+inline Vec<float> number_at_most(Vec<float> x, float limit) {
+  return _mm256_castsi256_ps(_mm256_min_epi32(_mm256_castps_si256(x), _mm256_castps_si256(_mm256_set1_ps(limit))));
+}
+
 template <class Scalar>
 inline Vec<Scalar> limited(Vec<Scalar> x, Scalar limit) {
   return at::vec::clamp(x, Vec<Scalar>(-limit), Vec<Scalar>(limit));

@@ -19,6 +19,14 @@ inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
   return at::vec::clamp_max(x, Vec<Scalar>(limit));
 }
 
+// Integers have more execution ports, and positive floats are ordered as their bits are.
+inline Vec<float> number_at_most(Vec<float> x, float limit) {
+  return _mm512_castsi512_ps(_mm512_min_epi32(_mm512_castps_si512(x), _mm512_castps_si512(_mm512_set1_ps(limit))));
+}
+inline Vec<double> number_at_most(Vec<double> x, double limit) {
+  return _mm512_castsi512_pd(_mm512_min_epi64(_mm512_castpd_si512(x), _mm512_castpd_si512(_mm512_set1_pd(limit))));
+}
+
 constexpr int first_xor_both_others = 0x78;  // a bitwise operation on three: first ^ (second & third)
 inline Vec<float> with_sign_of(Vec<float> x, Vec<float> sign) {
   return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(x), _mm512_castps_si512(sign),
