@@ -55,16 +55,18 @@ void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
   auto* output = static_cast<T*>(call.output);
   const auto* weight = static_cast<const P*>(call.weight);
   const auto* bias = static_cast<const P*>(call.bias);
+  int64_t c = begin / inner % channels, within = begin % inner;  // where the next stretch begins
   while (begin < end) {
-    const int64_t c = begin / inner % channels;
     const P* w = weight ? weight + c : nullptr;
     const P* b = bias ? bias + c : nullptr;
-    const int64_t left = in_rows ? channels - c : inner - begin % inner;
-    const int64_t n = std::min(left, end - begin);
+    const int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
     if (in_rows) {
       forward_run<F<T>, true>(input + begin, output + begin, w, b, n, call);
+      c = 0;
     } else {
       forward_run<F<T>, false>(input + begin, output + begin, w, b, n, call);
+      c = c + 1 == channels ? 0 : c + 1;
+      within = 0;
     }
     begin += n;
   }

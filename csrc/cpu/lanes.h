@@ -11,19 +11,13 @@ namespace derf::CPU_CAPABILITY {
 template <class T>
 using ScalarOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// What a loop takes at a time: some vectors, whose chains of steps overlap. Two (a vector of a 16-bit type widens to
-// two); of float32 under AVX2 four, which was measured to be 6 % faster there and slower elsewhere.
-#if defined(CPU_CAPABILITY_AVX2)
-template <class T>
-constexpr size_t vectors = std::is_same_v<T, float> ? 4 : 2;
-#else
-template <class T>
+// What a loop takes at a time: two vectors, whose chains of steps overlap. (A vector of a 16-bit type widens to two;
+// four gain little on long rows and lose much on short ones.)
 constexpr size_t vectors = 2;
-#endif
 template <class T>
-using Lanes = Pack<ScalarOf<T>, vectors<T>>;
+using Lanes = Pack<ScalarOf<T>, vectors>;
 template <class T>
-constexpr int64_t lanes = vectors<T> * Vec<ScalarOf<T>>::size();
+constexpr int64_t lanes = vectors * Vec<ScalarOf<T>>::size();
 
 template <class T>
 inline Lanes<T> broadcast(ScalarOf<T> x) {
