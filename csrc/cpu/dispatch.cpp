@@ -12,7 +12,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
 #include <fstream>
+#include <string_view>
 #include <utility>
 
 #include "../operators.h"
@@ -64,13 +66,17 @@ void set_scalar(const at::Tensor& tensor, double value) {
 }
 
 // Fresh memory comes page by page, each cleared and mapped at its first touch, which takes longer than the kernel;
-// pages of 2 MiB, where the system lets a program ask for them, make that a fraction.
+// pages of 2 MiB, where the system lets a program ask for them, make that a fraction. DERF_HUGE_PAGES=0 asks for none.
 void ask_for_huge_pages(const at::Tensor& tensor) {
 #ifdef MADV_HUGEPAGE
+  static const bool wanted = [] {
+    const char* setting = std::getenv("DERF_HUGE_PAGES");
+    return !setting || std::string_view(setting) != "0";
+  }();
   constexpr uintptr_t page = uintptr_t(2) << 20;
   const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr());
   const uintptr_t first = (begin + page - 1) / page * page, last = (begin + tensor.nbytes()) / page * page;
-  if (first < last) {
+  if (wanted && first < last) {
     madvise(reinterpret_cast<void*>(first), last - first,
             MADV_HUGEPAGE);  // advice: nothing is lost where it is refused
   }
