@@ -24,5 +24,5 @@ def test_the_header_is_what_the_script_computes(script):
 
 
 def test_a_bound_that_does_not_hold_stops_the_script(script):
-    with pytest.raises(SystemExit, match=re.escape("slope float 3")):
-        script.slope_polynomial("float", 3, 22.5)
+    with pytest.raises(SystemExit, match=re.escape("slope float 1 3")):
+        script.slope_parts("float", 1, 3, False, 22.5)

@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 SOURCE = Path(__file__).resolve().parent.parent / "csrc" / "functions" / "erf.h"
 SHAPE = (5, 3, 8)
 ELEMENTS = 5 * 3 * 8
-# By hand, for an element. alpha x + s; erf as u + u p(t) with p of degree 6; its slope as exp with p of degree 5.
-INNER, ERF, SLOPE = 2, 18, 17
+# By hand, for an element. alpha x + s; erf as u + u p(t) with p of degree 6, in sums of gradients as p(t) alone; its slope
+# as exp with p of degree 3.
+INNER, ERF, IN_SUMS, SLOPE = 2, 18, 15, 13
 
 
 def count(function):
@@ -25,8 +26,8 @@ def count(function):
 @pytest.mark.parametrize(
     ("options", "forward", "backward"),
     [
-        ({}, INNER + ERF + 2, INNER + SLOPE + (1 + 1) + 1 + 2 + 1 + (ERF + 2) + 1),
-        ({"bias": False}, INNER + ERF + 1, INNER + SLOPE + (1 + 1) + 1 + 2 + 1 + (ERF + 2)),
+        ({}, INNER + ERF + 2, INNER + SLOPE + (1 + 1) + 1 + 2 + 1 + (IN_SUMS + 2) + 1),
+        ({"bias": False}, INNER + ERF + 1, INNER + SLOPE + (1 + 1) + 1 + 2 + 1 + (IN_SUMS + 2)),
         ({"elementwise_affine": False}, INNER + ERF, INNER + SLOPE + 1 + 1 + 2 + 1),
     ],
     ids=str,
@@ -46,7 +47,7 @@ def test_gradients_that_nobody_asks_for_cost_nothing():
     assert count(lambda: output.sum().backward()) == 1
     layer.weight.requires_grad_(True)
     output = layer(input)
-    assert count(lambda: output.sum().backward()) == INNER + ERF + 2 + 1
+    assert count(lambda: output.sum().backward()) == INNER + IN_SUMS + 2 + 1
 
 
 def test_layer_norm_on_the_same_terms():
@@ -69,7 +70,9 @@ def test_the_counter_of_torch_is_left_as_it_was():
 @pytest.mark.skipif(not SOURCE.exists(), reason="sources are not beside the tests")
 def test_the_polynomials_are_those_of_the_kernels():
     text = SOURCE.read_text()
-    (value,) = re.findall(r"ErfValue<float, 8, is_16_bit \? \d+ : (\d+)>", text)
-    (slope,) = re.findall(r"ErfSlope<Scalar, is_double \? \d+ : is_16_bit \? \d+ : (\d+)>", text)
+    (value,) = re.findall(r"ErfValue<float, 8, (\d+)>", text)
+    (in_sums,) = re.findall(r"ErfCentral<8, (\d+), false>", text)
+    (slope,) = re.findall(r"ErfSlope<float, 8, is_short \? \d+ : (\d+), is_short>", text)
     assert derf.flops.ERF == ERF == 2 * int(value) + 6
+    assert derf.flops.ERF_IN_SUMS == IN_SUMS == 2 * int(in_sums) + 3
     assert derf.flops.SLOPE == SLOPE == 2 * int(slope) + 7
