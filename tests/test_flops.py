@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 SOURCE = Path(__file__).resolve().parent.parent / "csrc" / "functions" / "erf.h"
 SHAPE = (5, 3, 8)
 ELEMENTS = 5 * 3 * 8
-# By hand, for an element. alpha x + s; erf as u + u p(t) with p of degree 6, in sums of gradients as p(t) alone; its slope
-# as exp with p of degree 3.
+# By hand, for an element. alpha x + s; erf as u + u p(t) with p of degree 6, in sums of gradients as p(t) alone; its
+# slope as exp with p of degree 3.
 INNER, ERF, IN_SUMS, SLOPE = 2, 18, 15, 13
 
 
