@@ -1,10 +1,10 @@
 // All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
-//   h = g f'(u);  grad_input = alpha weight h;  grad_alpha = sum weight h x;  grad_shift = sum weight h;
+//   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all but the channel.
-// Sums run in float over at most a few hundred terms, then in exact double sums: as exact as the terms, and the same on
-// any number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
+// Sums run in float over a few rows or terms, then in exact double sums: as exact as the terms, and the same on any
+// number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
-
+#include <array>
 #include <utility>
 
 #include "call.h"
@@ -21,13 +21,13 @@ struct Wanted {
   static constexpr bool slope = of_slope;        // gradients of input, alpha and shift
 };
 
-// Sums of a lane each: over a channel's elements of g f(u) and g, and over all elements of weight h x and weight h.
+// Over a channel's elements, a lane each: the sums of g f(u) and g.
 template <class T>
 struct ChannelSums {
   Lanes<T> value, grad;
 };
 
-// Over all elements of weight h x and weight h. The error of a float sum grows with its terms: so sums of a few of them
+// Over all elements: the sums of h x and h. The error of a float sum grows with its terms: so sums of a few of them
 // are summed up in float a few at a time, and these exactly.
 template <class T>
 class ScalarSums {
@@ -92,7 +92,7 @@ inline __attribute__((always_inline)) void backward_step(const T* grad_output, c
   if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
     u = keep_first<T>(u, count);
   }
-  const auto [value, slope, alive] = W::F::template gradient<W::channels, W::slope>(u);
+  const auto [value, slope, alive] = W::F::template gradient<W::channels>(u);
   if constexpr (W::channels) {
     channel.grad = each([](V a, V b) { return a + b; }, channel.grad, g);
     channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, value);

@@ -60,7 +60,7 @@ void evaluate_any(const cpu::Evaluate& call) {
       const auto x = Vec<Scalar>::loadu(u + i, n);
       const auto in_unit = [&](double unit) { return Pack<Scalar, 1>{x * Vec<Scalar>(unit)}; };
       Erf<T>::value(in_unit(Erf<T>::value_unit))[0].store(static_cast<Scalar*>(call.value) + i, n);
-      const auto gradient = Erf<T>::template gradient<true, true>(in_unit(Erf<T>::gradient_unit));
+      const auto gradient = Erf<T>::template gradient<true>(in_unit(Erf<T>::gradient_unit));
       gradient.value[0].store(static_cast<Scalar*>(call.value_in_sums) + i, n);
       keep(gradient.alive[0], gradient.slope[0]).store(static_cast<Scalar*>(call.slope) + i, n);
     }

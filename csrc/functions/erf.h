@@ -135,18 +135,18 @@ struct Erf {
       const auto m = each([](V x) { return limited(x, Value::kink); }, u);
       return each([](V x, V y) { return fmadd(x, y, x); }, m, on_pieces<Value>(a));
     } else {
-      return gradient<true, true>(u).value;
+      return gradient<true>(u).value;
     }
   }
 
   template <size_t n>
   struct Gradient {
-    Pack<Scalar, n> value, slope;        // means nothing where not asked for
+    Pack<Scalar, n> value, slope;        // value means nothing where it is not asked for
     std::array<Alive<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
   };
 
   // Value, accurate enough for a sum of gradients, and slope of erf at u / gradient_unit.
-  template <bool want_value, bool want_slope, size_t n>
+  template <bool want_value, size_t n>
   static inline __attribute__((always_inline)) Gradient<n> gradient(const Pack<Scalar, n>& u) {
     constexpr Scalar limit = (is_double<T> ? 26.6 : 9.3) * gradient_unit;  // up to there the slope is a normal number
     const auto a = each([](V x) { return at_most(magnitude(x), limit); }, u);
