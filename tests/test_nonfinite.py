@@ -238,3 +238,16 @@ def test_infinite_inputs_in_the_second_derivative(dtype, device):
     second = torch.autograd.grad(sum(g.sum() for g in first), leaves[:4])
     assert (second[0][::4] == 0).all()
     assert all(gradient.isfinite().all() for gradient in second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_largest_alpha_is_no_infinity(dtype, device):
+    input = torch.tensor([0.0, -0.0, 1.0, -1.0], dtype=dtype, device=device).repeat(20, 1)
+    alpha = torch.full((1,), torch.finfo(dtype).max, dtype=dtype, device=device)
+    shift, weight, bias = torch.zeros(1).to(alpha), torch.ones(4).to(alpha), torch.zeros(4).to(alpha)
+    output = torch.ops.derf.derf(input, alpha, shift, weight, bias)
+    assert torch.equal(output, input)
+    results = torch.ops.derf.derf_backward(
+        torch.ones_like(input), input, alpha, shift, weight, bias, -1, [False, True, True, True, True]
+    )
+    assert all(result.isfinite().all() for result in results[1:])

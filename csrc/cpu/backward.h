@@ -75,8 +75,8 @@ struct Shared {
   bool bypass_cache;
   explicit Shared(const cpu::Backward& call)
       : alpha(shared_parameter<T>(call.alpha)),
-        scaled_alpha(shared_parameter<T>(call.alpha * W::F::gradient_unit)),
-        scaled_shift(shared_parameter<T>(call.shift * W::F::gradient_unit)),
+        scaled_alpha(shared_parameter<T>(call.alpha, W::F::gradient_unit)),
+        scaled_shift(shared_parameter<T>(call.shift, W::F::gradient_unit)),
         bypass_cache(call.bypass_cache) {}
 };
 

@@ -11,8 +11,8 @@ template <class F, bool per_element, class T, class P>
 inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n,
                         const cpu::Forward& call) {
   using V = Vec<ScalarOf<T>>;
-  const V alpha = shared_parameter<T>(call.alpha * F::value_unit),
-          shift = shared_parameter<T>(call.shift * F::value_unit);
+  const V alpha = shared_parameter<T>(call.alpha, F::value_unit),
+          shift = shared_parameter<T>(call.shift, F::value_unit);
   const bool bypass_cache = call.bypass_cache;
   constexpr bool any_nan = std::is_same_v<P, float>;
   const auto parameter = [](const P* p, ScalarOf<T> absent) {

@@ -21,15 +21,21 @@ constexpr int64_t lanes = vectors * Vec<ScalarOf<T>>::size();
 
 template <class T>
 inline Lanes<T> broadcast(ScalarOf<T> x) {
-  Lanes<T> out;
-  out.fill(Vec<ScalarOf<T>>(x));
-  return out;
+  return broadcast_pack<ScalarOf<T>, vectors>(x);
 }
 
-// A parameter that all elements share; NaN has its usual bits then, see `narrow`.
+// A parameter that all elements share, in another unit. What is finite stays so, or 0 times it would be NaN; and NaN
+// has its usual bits, see `narrow`.
 template <class T>
-inline Vec<ScalarOf<T>> shared_parameter(double x) {
-  return Vec<ScalarOf<T>>(x == x ? static_cast<ScalarOf<T>>(x) : std::numeric_limits<ScalarOf<T>>::quiet_NaN());
+inline Vec<ScalarOf<T>> shared_parameter(double x, double unit = 1) {
+  using Limits = std::numeric_limits<ScalarOf<T>>;
+  const double scaled = x * unit;
+  if (scaled != scaled) {
+    return Vec<ScalarOf<T>>(Limits::quiet_NaN());
+  }
+  const bool is_infinite = x - x != 0;
+  return Vec<ScalarOf<T>>(
+      static_cast<ScalarOf<T>>(is_infinite ? x : std::clamp<double>(scaled, Limits::lowest(), Limits::max())));
 }
 
 // How many of n elements are in the stretch of `size` that begins at `from`.
