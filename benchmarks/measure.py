@@ -1,6 +1,11 @@
-"""Time functions in turn, A B C A B C: what else the machine does meets all alike. Medians with quartiles."""
+"""Time functions in turn: what else the machine does meets all alike. Medians with quartiles.
+
+Each round has an order of its own, by chance: behind the same slow one each time, a function would pay what that one
+leaves behind, such as memory that a virtual machine's host has taken back meanwhile.
+"""
 
 import math
+import random
 import timeit
 from collections.abc import Callable, Mapping
 from statistics import median, quantiles
@@ -24,9 +29,11 @@ def measure(functions: Mapping[str, Callable[[], object]], seconds: float) -> di
         while turns[name] < SAMPLE / 2:
             calls[name] = math.ceil(calls[name] * min(10, SAMPLE / turns[name]))
             turns[name] = timer.timeit(calls[name])
+    chance = random.Random(0)
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for done in range(max(FEWEST_ROUNDS, int(seconds / median(turns.values())))):
-        for name, times in taken.items():
+        for name in chance.sample(list(taken), len(taken)):
+            times = taken[name]
             if done < FEWEST_ROUNDS or sum(times) < seconds:
                 times.append(timers[name].timeit(calls[name]))
     return {name: Measurement(calls[name], times, TaskSpec(name, "")) for name, times in taken.items()}

@@ -34,16 +34,14 @@ class ScalarSums {
   using V = Vec<ScalarOf<T>>;
   V alpha{0}, shift{0};
   int terms = 0;
-  std::array<ExactSum, V::size()> all_alpha, all_shift;
+  ExactSums<V::size()> all_alpha, all_shift;
 
   __attribute__((noinline)) void add_exactly() {
     ScalarOf<T> x[V::size()], y[V::size()];
     alpha.store(x);
     shift.store(y);
-    for (int i = 0; i < V::size(); ++i) {
-      all_alpha[i].add(x[i]);
-      all_shift[i].add(y[i]);
-    }
+    all_alpha.add(x);
+    all_shift.add(y);
     alpha = shift = V(0);
     terms = 0;
   }
@@ -59,12 +57,7 @@ class ScalarSums {
 
   std::pair<double, double> totals() {
     add_exactly();
-    ExactSum of_alpha, of_shift;
-    for (int i = 0; i < V::size(); ++i) {
-      of_alpha.add(all_alpha[i].total());
-      of_shift.add(all_shift[i].total());
-    }
-    return {of_alpha.total(), of_shift.total()};
+    return {all_alpha.total(), all_shift.total()};
   }
 };
 
@@ -80,32 +73,42 @@ struct Shared {
         bypass_cache(call.bypass_cache) {}
 };
 
-// count <= lanes<T> elements; grad_input may be null. P is the type of the parameters.
-template <class W, class P, class T>
+// count <= lanes<T> elements of each of `rows` rows, `stride` apart; grad_input may be null. P is the type of the
+// parameters.
+template <class W, class P, int rows, class T>
 inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
-                                                         const Lanes<T>& weight, int64_t count,
+                                                         int64_t stride, const Lanes<T>& weight, int64_t count,
                                                          const Shared<W, T>& shared, ChannelSums<T>& channel,
                                                          Vec<ScalarOf<T>>& alpha, Vec<ScalarOf<T>>& shift) {
   using V = Vec<ScalarOf<T>>;
-  const Lanes<T> x = load<T>(input, count), g = load<T>(grad_output, count);
-  auto u = each([&](V each_x) { return fmadd(shared.scaled_alpha, each_x, shared.scaled_shift); }, x);
-  if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
-    u = keep_first<T>(u, count);
-  }
-  const auto [value, slope, alive] = W::F::template gradient<W::channels>(u);
-  if constexpr (W::channels) {
-    channel.grad = each([](V a, V b) { return a + b; }, channel.grad, g);
-    channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, value);
-  }
-  if constexpr (W::slope) {
-    const auto h = each([](auto mask, V a, V b, V c) { return keep(mask, a * b * c); }, alive, g, weight, slope);
-    for (size_t k = 0; k < h.size(); ++k) {
-      shift = shift + h[k];
-      alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);
+  Block<T, rows> all_x, u;
+  for (int r = 0; r < rows; ++r) {
+    const Lanes<T> x = load<T>(input + r * stride, count);
+    set_row(all_x, r, x);
+    set_row(u, r, each([&](V each_x) { return fmadd(shared.scaled_alpha, each_x, shared.scaled_shift); }, x));
+    if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
+      set_row(u, r, keep_first<T>(row(u, r), count));
     }
-    if (grad_input) {
-      const auto result = each([&](auto mask, V a) { return keep(mask, a * shared.alpha); }, alive, h);
-      store<std::is_same_v<P, float>>(grad_input, result, count, shared.bypass_cache);
+  }
+  const auto gradient = W::F::template gradient<W::channels>(u);
+  for (int r = 0; r < rows; ++r) {
+    const Lanes<T> x = row(all_x, r), g = load<T>(grad_output + r * stride, count);
+    if constexpr (W::channels) {
+      channel.grad = each([](V a, V b) { return a + b; }, channel.grad, g);
+      channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, row(gradient.value, r));
+    }
+    if constexpr (W::slope) {
+      const auto alive = row(gradient.alive, r);
+      const auto h = each([](auto mask, V a, V b, V c) { return keep(mask, a * b * c); }, alive, g, weight,
+                          row(gradient.slope, r));
+      for (size_t k = 0; k < h.size(); ++k) {
+        shift = shift + h[k];
+        alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);
+      }
+      if (grad_input) {
+        const auto result = each([&](auto mask, V a) { return keep(mask, a * shared.alpha); }, alive, h);
+        store<std::is_same_v<P, float>>(grad_input + r * stride, result, count, shared.bypass_cache);
+      }
     }
   }
 }
@@ -121,20 +124,24 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
   auto* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + row * channels : nullptr;
   const auto* weight = static_cast<const P*>(call.weight);
   using V = Vec<ScalarOf<T>>;
+  constexpr int side = std::min(rows, rows_at_once);
   const auto column = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
     const Lanes<T> w = load<T>(weight + c, count);
     ChannelSums<T> channel{broadcast<T>(0), broadcast<T>(0)};
     V alpha(0), shift(0);
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) {
-      const int64_t at = r * channels + c;
-      // The next rows: so many streams side by side are more than the hardware foresees.
-      for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
-        __builtin_prefetch(grad_output + at + rows * channels + line);
-        __builtin_prefetch(input + at + rows * channels + line);
+    if (call.bypass_cache) {  // the next rows: so many streams side by side are more than the hardware foresees
+      for (int64_t next = rows * channels + c; next < 2 * rows * channels; next += channels) {
+        for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
+          __builtin_prefetch(grad_output + next + line);
+          __builtin_prefetch(input + next + line);
+        }
       }
-      backward_step<W, P>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, w, count, shared,
-                          channel, alpha, shift);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r += side) {
+      const int64_t at = r * channels + c;
+      backward_step<W, P, side>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, channels, w,
+                                count, shared, channel, alpha, shift);
     }
     sums.add(alpha, shift);
     if constexpr (W::channels) {
@@ -169,14 +176,14 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
   for (int64_t i = 0; i < count;) {
     Vec<ScalarOf<T>> alpha(0), shift(0);
     const auto step = [&](int64_t n) __attribute__((always_inline)) {
-      backward_step<W, P>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, weight, n, shared,
-                          of_channel, alpha, shift);
+      backward_step<W, P, 1>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, 0, weight, n, shared,
+                             of_channel, alpha, shift);
       i += n;
     };
     for (int steps = 0; steps < 4 && i + lanes<T> <= count; ++steps) {
       step(lanes<T>);
     }
-    if (i < count && i + lanes<T> > count) {
+    if (i < count && i + lanes < T >> count) {
       step(count - i);
     }
     sums.add(alpha, shift);
@@ -259,15 +266,12 @@ void reduce(const cpu::Reduce& call, int64_t begin, int64_t end) {
   auto* result = static_cast<P*>(call.result);
   for (int64_t first = begin; first < end; first += width) {
     const int64_t n = std::min(width, end - first);
-    ExactSum total[width];
+    ExactSums<width> total;
     for (int64_t row = 0; row < call.rows; ++row) {
-      const Scalar* from = partial + row * call.channels + first;
-      for (int64_t c = 0; c < n; ++c) {
-        total[c].add(from[c]);
-      }
+      total.add(partial + row * call.channels + first, n);
     }
     for (int64_t c = 0; c < n; ++c) {
-      result[first + c] = static_cast<P>(total[c].total());
+      result[first + c] = static_cast<P>(total.total_of(c));
     }
   }
 }

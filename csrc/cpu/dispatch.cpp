@@ -222,8 +222,8 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
   finish(call.bias_partial, grad_bias);
   const auto total = [&](const double* partial, const at::Tensor& grad) {
     if (grad.defined()) {
-      ExactSum sum;
-      std::for_each(partial, partial + tiles.total(), [&](double each) { sum.add(each); });
+      ExactSums<1> sum;
+      std::for_each(partial, partial + tiles.total(), [&](const double& each) { sum.add(&each); });
       set_scalar(grad, sum.total());
     }
   };

@@ -5,10 +5,10 @@
 
 namespace derf::CPU_CAPABILITY {
 
-// Elements [0, n) that share one channel, or (per_element) have one each; weight and bias point at the first of them,
-// and may be null where they are shared.
-template <class F, bool per_element, class T, class P>
-inline void forward_run(const T* input, T* output, const P* weight, const P* bias, int64_t n,
+// Elements [0, n) of `rows` rows, `stride` apart. Those of a row share one channel, or (per_element) have one each;
+// weight and bias point at the first of them, and may be null where they are shared.
+template <class F, int rows, bool per_element, class T, class P>
+inline void forward_run(const T* input, T* output, int64_t stride, const P* weight, const P* bias, int64_t n,
                         const cpu::Forward& call) {
   using V = Vec<ScalarOf<T>>;
   const V alpha = shared_parameter<T>(call.alpha, F::value_unit),
@@ -21,14 +21,17 @@ inline void forward_run(const T* input, T* output, const P* weight, const P* bia
   // -0 is what leaves every number as it is when added, 0 included
   const Lanes<T> shared_weight = parameter(weight, 1), shared_bias = parameter(bias, -ScalarOf<T>(0));
   const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
-    const Lanes<T> x = load<T>(input + i, count);
-    const auto f = F::value(each([&](V each_x) { return fmadd(alpha, each_x, shift); }, x));
-    const auto affine = [](V y, V w, V b) { return fmadd(y, w, b); };
-    if constexpr (per_element) {
-      store<any_nan>(output + i, each(affine, f, load<T>(weight + i, count), load<T>(bias + i, count)), count,
-                     bypass_cache);
-    } else {
-      store<any_nan>(output + i, each(affine, f, shared_weight, shared_bias), count, bypass_cache);
+    Block<T, rows> u;
+    for (int r = 0; r < rows; ++r) {
+      set_row(u, r, load<T>(input + r * stride + i, count));
+    }
+    u = each([&](V x) { return fmadd(alpha, x, shift); }, u);
+    const auto f = F::value(u);
+    const Lanes<T> w = per_element ? load<T>(weight + i, count) : shared_weight;
+    const Lanes<T> b = per_element ? load<T>(bias + i, count) : shared_bias;
+    for (int r = 0; r < rows; ++r) {
+      const auto affine = [](V y, V each_w, V each_b) { return fmadd(y, each_w, each_b); };
+      store<any_nan>(output + r * stride + i, each(affine, row(f, r), w, b), count, bypass_cache);
     }
   };
   int64_t i = 0;
@@ -55,16 +58,21 @@ void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
   auto* output = static_cast<T*>(call.output);
   const auto* weight = static_cast<const P*>(call.weight);
   const auto* bias = static_cast<const P*>(call.bias);
+  // Stores past the cache want every row aligned.
+  const bool side_by_side = !call.bypass_cache || channels % Vec<T>::size() == 0;
   int64_t c = begin / inner % channels, within = begin % inner;  // where the next stretch begins
   while (begin < end) {
     const P* w = weight ? weight + c : nullptr;
     const P* b = bias ? bias + c : nullptr;
-    const int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
-    if (in_rows) {
-      forward_run<F<T>, true>(input + begin, output + begin, w, b, n, call);
+    int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
+    if (in_rows && n == channels && end - begin >= rows_at_once * n && side_by_side) {
+      forward_run<F<T>, rows_at_once, true>(input + begin, output + begin, n, w, b, n, call);
+      n *= rows_at_once;
+    } else if (in_rows) {
+      forward_run<F<T>, 1, true>(input + begin, output + begin, 0, w, b, n, call);
       c = 0;
     } else {
-      forward_run<F<T>, false>(input + begin, output + begin, w, b, n, call);
+      forward_run<F<T>, 1, false>(input + begin, output + begin, 0, w, b, n, call);
       c = c + 1 == channels ? 0 : c + 1;
       within = 0;
     }

@@ -16,8 +16,29 @@ using ScalarOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 constexpr size_t vectors = 2;
 template <class T>
 using Lanes = Pack<ScalarOf<T>, vectors>;
+// Rows side by side, the same channels of each: more chains that overlap, and one load of weight and bias.
+constexpr int rows_at_once = 2;
+template <class T, int rows>
+using Block = Pack<ScalarOf<T>, rows * vectors>;
 template <class T>
-constexpr int64_t lanes = vectors * Vec<ScalarOf<T>>::size();
+constexpr int64_t lanes = vectors* Vec<ScalarOf<T>>::size();
+
+// Row r of a block of vectors, or of masks.
+template <class Each, size_t n>
+inline __attribute__((always_inline)) std::array<Each, vectors> row(const std::array<Each, n>& block, int r) {
+  std::array<Each, vectors> out;
+  for (size_t k = 0; k < vectors; ++k) {  // not std::copy_n: GCC would copy through memory
+    out[k] = block[r * vectors + k];
+  }
+  return out;
+}
+template <class Each, size_t n>
+inline __attribute__((always_inline)) void set_row(std::array<Each, n>& block, int r,
+                                                   const std::array<Each, vectors>& values) {
+  for (size_t k = 0; k < vectors; ++k) {
+    block[r * vectors + k] = values[k];
+  }
+}
 
 template <class T>
 inline Lanes<T> broadcast(ScalarOf<T> x) {

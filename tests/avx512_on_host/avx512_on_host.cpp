@@ -14,7 +14,7 @@
 #undef TORCH_LIBRARY_IMPL
 #define TORCH_LIBRARY_IMPL(name, device, m) static void register_operators(torch::Library& m)
 namespace derf::cpu {
-using derf::AVX512::ExactSum;  // in a file of its own the dispatcher would have its own
+using derf::AVX512::ExactSums;  // in a file of its own the dispatcher would have its own
 }
 #include "../../csrc/cpu/dispatch.cpp"
 
