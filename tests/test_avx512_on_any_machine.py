@@ -61,14 +61,17 @@ def run_here(program, guard_ends=True, stream=False):
     )
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_the_kernels_are_there_and_store_as_they_are_told(stream):
+@pytest.mark.parametrize(
+    ("stream", "channels", "streamed"),
+    [(False, 992, False), (True, 992, True), (True, 999, False), (True, 20011, True)],  # lines shared by two rows
+)
+def test_the_kernels_are_there_and_store_as_they_are_told(stream, channels, streamed):
     program = (
-        "x = torch.zeros(4, 999); one = torch.ones(1); derf.derf(x, one, one, torch.ones(999), torch.ones(999));"
-        "print(torch.ops.derf_avx512_on_host.streamed() > 0)"
+        f"x, w, one = torch.zeros(4, {channels}), torch.ones({channels}), torch.ones(1);"
+        "derf.derf(x, one, one, w, w); print(torch.ops.derf_avx512_on_host.streamed() > 0)"
     )
     run = run_here(program, stream=stream)
-    assert run.stdout == f"{stream}\n", run.stderr
+    assert run.stdout == f"{streamed}\n", run.stderr
 
 
 @pytest.mark.parametrize("guard_ends", [True, False])

@@ -61,16 +61,24 @@ class ScalarSums {
   }
 };
 
+// Rows that begin at the same place of a page compete for the few lines that the nearest cache has for it: those of
+// four rows, half written where a vector is shorter than a line, are too many for anything more.
+template <class T>
+inline bool rows_compete(const cpu::Shape& shape) {
+  return shape.in_rows() && shape.channels * sizeof(T) % 4096 == 0 && sizeof(Vec<T>) < 64;
+}
+
 // What all elements share, out of reach of the stores: a local copy stays in registers.
 template <class W, class T>
 struct Shared {
   Vec<ScalarOf<T>> alpha, scaled_alpha, scaled_shift;  // the latter in the unit of f
-  bool bypass_cache;
+  bool out_of_cache, bypass_cache;
   explicit Shared(const cpu::Backward& call)
       : alpha(shared_parameter<T>(call.alpha)),
         scaled_alpha(shared_parameter<T>(call.alpha, W::F::gradient_unit)),
         scaled_shift(shared_parameter<T>(call.shift, W::F::gradient_unit)),
-        bypass_cache(call.bypass_cache) {}
+        out_of_cache(call.out_of_cache && !rows_compete<T>(call.shape)),
+        bypass_cache(bypasses_cache<T>(out_of_cache, call.shape)) {}
 };
 
 // count <= lanes<T> elements of each of `rows` rows, `stride` apart; grad_input may be null. P is the type of the
@@ -129,12 +137,10 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
     const Lanes<T> w = load<T>(weight + c, count);
     ChannelSums<T> channel{broadcast<T>(0), broadcast<T>(0)};
     V alpha(0), shift(0);
-    if (call.bypass_cache) {  // the next rows: so many streams side by side are more than the hardware foresees
-      for (int64_t next = rows * channels + c; next < 2 * rows * channels; next += channels) {
-        for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
-          __builtin_prefetch(grad_output + next + line);
-          __builtin_prefetch(input + next + line);
-        }
+    if (shared.out_of_cache) {  // the next rows
+      for (int r = rows; r < 2 * rows; ++r) {
+        prefetch(grad_output + r * channels + c);
+        prefetch(input + r * channels + c);
       }
     }
 #pragma GCC unroll 4
@@ -256,7 +262,7 @@ void backward(const cpu::Backward& call, int64_t begin, int64_t end) {
   } else {
     run(&backward_tile<Wanted<F<T>, false, false>, T, P>);
   }
-  drain(call.bypass_cache);
+  drain(call.out_of_cache);
 }
 
 template <class Scalar, class P>

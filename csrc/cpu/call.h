@@ -12,6 +12,9 @@ struct Shape {
 
   // Neighbours in memory belong to different channels: loops run over rows. Else over stretches of one channel.
   bool in_rows() const { return inner == 1 && channels > 1; }
+
+  // What a loop runs over at a time.
+  int64_t stretch() const { return in_rows() ? channels : inner; }
 };
 
 struct Forward {
@@ -21,7 +24,7 @@ struct Forward {
   void* output;
   const void *weight, *bias;  // null where absent, which they are not in rows
   double alpha, shift;
-  bool bypass_cache;  // the output is large: nothing is won by keeping it in the cache
+  bool out_of_cache;  // the output is large: nothing is won by keeping it in the cache
 };
 
 // The work of the backward is cut into tiles whose size depends on the shape alone, so that no result depends on the
@@ -44,7 +47,7 @@ struct Backward {
   void* grad_input;                       // null: not wanted; likewise below
   double *alpha_partial, *shift_partial;  // [tiles.total()]
   void *weight_partial, *bias_partial;    // [tiles.rows(), channels], float, or double with double input; both or none
-  bool bypass_cache;
+  bool out_of_cache;
 };
 
 // The sum of the partial sums of each channel, in float64, rounded once to the parameter's dtype.

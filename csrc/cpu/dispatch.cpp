@@ -44,7 +44,7 @@ int64_t cache_bytes() {
 }
 
 // Outputs from half the cache on would push everything else out of it, and be pushed out themselves.
-bool bypasses_cache(const at::Tensor& output) { return int64_t(output.nbytes()) > cache_bytes() / 2; }
+bool out_of_cache(const at::Tensor& output) { return int64_t(output.nbytes()) > cache_bytes() / 2; }
 
 // alpha or shift, which `check` has seen to have one element.
 double scalar(const at::Tensor& tensor) {
@@ -139,7 +139,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
       .bias = data(p.bias),
       .alpha = scalar(alpha),
       .shift = scalar(shift),
-      .bypass_cache = bypasses_cache(output),
+      .out_of_cache = out_of_cache(output),
   };
   at::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) { chosen_kernels().forward(call, begin, end); });
   return p.in_order_of(input, output);
@@ -206,7 +206,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
       .shift_partial = reinterpret_cast<double*>(partial(grad_shift.defined(), scalar_partials)),
       .weight_partial = partial(of_channels, channel_partials),
       .bias_partial = partial(of_channels, channel_partials),
-      .bypass_cache = bypasses_cache(p.input),
+      .out_of_cache = out_of_cache(p.input),
   };
   const int64_t elements = tiles.size.outer * tiles.size.channels * tiles.size.inner;
   at::parallel_for(0, tiles.total(), std::max<int64_t>(1, 16384 / elements),

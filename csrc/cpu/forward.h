@@ -13,8 +13,10 @@ inline void forward_run(const T* input, T* output, int64_t stride, const P* weig
   using V = Vec<ScalarOf<T>>;
   const V alpha = shared_parameter<T>(call.alpha, F::value_unit),
           shift = shared_parameter<T>(call.shift, F::value_unit);
-  const bool bypass_cache = call.bypass_cache;
+  const bool out_of_cache = call.out_of_cache, bypass_cache = bypasses_cache<T>(out_of_cache, call.shape);
   constexpr bool any_nan = std::is_same_v<P, float>;
+  constexpr int64_t page = 4096 / sizeof(T);
+  const int64_t ahead = rows > 1 ? rows * stride * (1 + page / (rows * stride)) : page;  // to rows of their own kind
   const auto parameter = [](const P* p, ScalarOf<T> absent) {
     return broadcast<T>(per_element ? 0 : p ? ScalarOf<T>(*p) : absent);
   };
@@ -23,6 +25,9 @@ inline void forward_run(const T* input, T* output, int64_t stride, const P* weig
   const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
     Block<T, rows> u;
     for (int r = 0; r < rows; ++r) {
+      if (out_of_cache) {
+        prefetch(input + r * stride + i + ahead);
+      }
       set_row(u, r, load<T>(input + r * stride + i, count));
     }
     u = each([&](V x) { return fmadd(alpha, x, shift); }, u);
@@ -58,14 +63,12 @@ void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
   auto* output = static_cast<T*>(call.output);
   const auto* weight = static_cast<const P*>(call.weight);
   const auto* bias = static_cast<const P*>(call.bias);
-  // Stores past the cache want every row aligned.
-  const bool side_by_side = !call.bypass_cache || channels % Vec<T>::size() == 0;
   int64_t c = begin / inner % channels, within = begin % inner;  // where the next stretch begins
   while (begin < end) {
     const P* w = weight ? weight + c : nullptr;
     const P* b = bias ? bias + c : nullptr;
     int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
-    if (in_rows && n == channels && end - begin >= rows_at_once * n && side_by_side) {
+    if (in_rows && n == channels && end - begin >= rows_at_once * n) {
       forward_run<F<T>, rows_at_once, true>(input + begin, output + begin, n, w, b, n, call);
       n *= rows_at_once;
     } else if (in_rows) {
@@ -78,7 +81,7 @@ void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
     }
     begin += n;
   }
-  drain(call.bypass_cache);
+  drain(call.out_of_cache);
 }
 
 }  // namespace derf::CPU_CAPABILITY

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "../functions/vector.h"
+#include "call.h"
 
 namespace derf::CPU_CAPABILITY {
 
@@ -85,6 +86,14 @@ inline __attribute__((always_inline)) Lanes<T> load(const From* p, int64_t n) {
   return out;
 }
 
+// Whether large results had better go past the cache. A line that is written half past it and half through it, as where
+// stretches meet, costs hundreds of cycles: so stretches of whole lines alone, or of very many.
+template <class T>
+inline bool bypasses_cache(bool out_of_cache, const cpu::Shape& shape) {
+  const int64_t bytes = shape.stretch() * int64_t(sizeof(T));
+  return out_of_cache && (bytes % 64 == 0 || bytes > 1 << 16);
+}
+
 // Writes past the cache where `bypass_cache` is set and p allows it; finish with `drain`. For `any_nan` see `narrow`.
 template <bool any_nan, class T>
 inline __attribute__((always_inline)) void store(T* p, const Lanes<T>& values, int64_t n, bool bypass_cache) {
@@ -118,6 +127,15 @@ inline __attribute__((always_inline)) void store_plain(ScalarOf<T>* p, Lanes<T> 
   for (size_t k = 0; k < values.size(); ++k) {
     const int64_t at = int64_t(k) * width;
     values[k].store(p + at, n == lanes<T> ? width : part(n, at, width));
+  }
+}
+
+// Asks for what a step loads from p on: a processor foresees few streams, and not beyond a page. The second nearest
+// cache is near enough; in the nearest one it would drive out what is in use.
+template <class T>
+inline __attribute__((always_inline)) void prefetch(const T* p) {
+  for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
+    __builtin_prefetch(p + line, 0, 2);
   }
 }
 

@@ -26,7 +26,7 @@ bool stream_everything = false;
 template <class Call, void (*derf::cpu::Kernels::*kernel)(const Call&, int64_t, int64_t)>
 void run(const Call& call, int64_t begin, int64_t end) {
   Call changed = call;
-  changed.bypass_cache |= stream_everything;
+  changed.out_of_cache |= stream_everything;
   (derf::cpu::AVX512::kernels.*kernel)(changed, begin, end);
 }
 

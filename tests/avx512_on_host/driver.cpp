@@ -185,7 +185,7 @@ void forward(const char* name) {
   Group group("forward, %s", name);
   for (const Shape& shape : shapes) {
     for (int variant = 0; variant < 8; ++variant) {
-      const bool bypass_cache = variant & 1, parameters = shape.in_rows() || !(variant & 2);
+      const bool out_of_cache = variant & 1, parameters = shape.in_rows() || !(variant & 2);
       const int64_t n = shape.outer * shape.channels * shape.inner, offset = variant & 4 ? 1 + generator() % 31 : 0;
       const Array<T> input(n, offset ? generator() % 31 : 0), output(n, offset);
       const Array<P> weight(shape.channels, offset), bias(shape.channels, offset);
@@ -205,7 +205,7 @@ void forward(const char* name) {
                                     parameters ? bias.data() : nullptr,
                                     alpha,
                                     shift,
-                                    bypass_cache};
+                                    out_of_cache};
       const int64_t cut = generator() % (n + 1);
       kernels.forward(call, 0, cut);
       kernels.forward(call, cut, n);
@@ -233,7 +233,7 @@ void backward(const char* name) {
       channels("of weight and bias, %s", name);
   for (const Shape& shape : shapes) {
     for (int variant = 0; variant < 12; ++variant) {
-      const bool bypass_cache = variant & 1, weighted = shape.in_rows() || !(variant & 2), special = variant >= 8;
+      const bool out_of_cache = variant & 1, weighted = shape.in_rows() || !(variant & 2), special = variant >= 8;
       const bool want_input = variant != 4, want_value = variant != 5, want_scalars = variant != 6;
       const int64_t n = shape.outer * shape.channels * shape.inner, offset = variant & 4 ? 1 + generator() % 31 : 0;
       const Array<T> grad(n, offset ? generator() % 31 : 0), input(n, offset), result(n, offset);
@@ -268,7 +268,7 @@ void backward(const char* name) {
                                      want_scalars ? shift_partial.data() : nullptr,
                                      want_value ? weight_partial.data() : nullptr,
                                      want_value ? bias_partial.data() : nullptr,
-                                     bypass_cache};
+                                     out_of_cache};
       const int64_t cut = generator() % (tiles.total() + 1);
       kernels.backward(call, 0, cut);
       kernels.backward(call, cut, tiles.total());
