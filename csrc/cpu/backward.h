@@ -61,13 +61,6 @@ class ScalarSums {
   }
 };
 
-// Rows that begin at the same place of a page compete for the few lines that the nearest cache has for it: those of
-// four rows, half written where a vector is shorter than a line, are too many for anything more.
-template <class T>
-inline bool rows_compete(const cpu::Shape& shape) {
-  return shape.in_rows() && shape.channels * sizeof(T) % 4096 == 0 && sizeof(Vec<T>) < 64;
-}
-
 // What all elements share, out of reach of the stores: a local copy stays in registers.
 template <class W, class T>
 struct Shared {
@@ -77,7 +70,7 @@ struct Shared {
       : alpha(shared_parameter<T>(call.alpha)),
         scaled_alpha(shared_parameter<T>(call.alpha, W::F::gradient_unit)),
         scaled_shift(shared_parameter<T>(call.shift, W::F::gradient_unit)),
-        out_of_cache(call.out_of_cache && !rows_compete<T>(call.shape)),
+        out_of_cache(call.out_of_cache),
         bypass_cache(bypasses_cache<T>(out_of_cache, call.shape)) {}
 };
 
