@@ -65,13 +65,13 @@ class ScalarSums {
 template <class W, class T>
 struct Shared {
   Vec<ScalarOf<T>> alpha, scaled_alpha, scaled_shift;  // the latter in the unit of f
-  bool out_of_cache, bypass_cache;
+  bool asks_ahead, bypass_cache;
   explicit Shared(const cpu::Backward& call)
       : alpha(shared_parameter<T>(call.alpha)),
         scaled_alpha(shared_parameter<T>(call.alpha, W::F::gradient_unit)),
         scaled_shift(shared_parameter<T>(call.shift, W::F::gradient_unit)),
-        out_of_cache(call.out_of_cache),
-        bypass_cache(bypasses_cache<T>(out_of_cache, call.shape)) {}
+        asks_ahead(call.prefetch),
+        bypass_cache(bypasses_cache<T>(call.out_of_cache, call.shape)) {}
 };
 
 // count <= lanes<T> elements of each of `rows` rows, `stride` apart; grad_input may be null. P is the type of the
@@ -130,7 +130,7 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
     const Lanes<T> w = load<T>(weight + c, count);
     ChannelSums<T> channel{broadcast<T>(0), broadcast<T>(0)};
     V alpha(0), shift(0);
-    if (shared.out_of_cache) {  // the next rows
+    if (shared.asks_ahead) {  // the next rows
       for (int r = rows; r < 2 * rows; ++r) {
         prefetch(grad_output + r * channels + c);
         prefetch(input + r * channels + c);

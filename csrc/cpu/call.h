@@ -24,6 +24,7 @@ struct Forward {
   void* output;
   const void *weight, *bias;  // null where absent, which they are not in rows
   double alpha, shift;
+  bool prefetch;      // the tensors are larger than the nearer caches
   bool out_of_cache;  // the output is large: nothing is won by keeping it in the cache
 };
 
@@ -47,7 +48,7 @@ struct Backward {
   void* grad_input;                       // null: not wanted; likewise below
   double *alpha_partial, *shift_partial;  // [tiles.total()]
   void *weight_partial, *bias_partial;    // [tiles.rows(), channels], float, or double with double input; both or none
-  bool out_of_cache;
+  bool prefetch, out_of_cache;
 };
 
 // The sum of the partial sums of each channel, in float64, rounded once to the parameter's dtype.

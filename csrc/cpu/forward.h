@@ -13,7 +13,7 @@ inline void forward_run(const T* input, T* output, int64_t stride, const P* weig
   using V = Vec<ScalarOf<T>>;
   const V alpha = shared_parameter<T>(call.alpha, F::value_unit),
           shift = shared_parameter<T>(call.shift, F::value_unit);
-  const bool out_of_cache = call.out_of_cache, bypass_cache = bypasses_cache<T>(out_of_cache, call.shape);
+  const bool asks_ahead = call.prefetch, bypass_cache = bypasses_cache<T>(call.out_of_cache, call.shape);
   constexpr bool any_nan = std::is_same_v<P, float>;
   constexpr int64_t page = 4096 / sizeof(T);
   const int64_t ahead = rows > 1 ? rows * stride * (1 + page / (rows * stride)) : page;  // to rows of their own kind
@@ -25,7 +25,7 @@ inline void forward_run(const T* input, T* output, int64_t stride, const P* weig
   const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
     Block<T, rows> u;
     for (int r = 0; r < rows; ++r) {
-      if (out_of_cache) {
+      if (asks_ahead) {
         prefetch(input + r * stride + i + ahead);
       }
       set_row(u, r, load<T>(input + r * stride + i, count));

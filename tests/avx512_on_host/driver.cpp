@@ -205,6 +205,7 @@ void forward(const char* name) {
                                     parameters ? bias.data() : nullptr,
                                     alpha,
                                     shift,
+                                    out_of_cache,
                                     out_of_cache};
       const int64_t cut = generator() % (n + 1);
       kernels.forward(call, 0, cut);
@@ -268,6 +269,7 @@ void backward(const char* name) {
                                      want_scalars ? shift_partial.data() : nullptr,
                                      want_value ? weight_partial.data() : nullptr,
                                      want_value ? bias_partial.data() : nullptr,
+                                     out_of_cache,
                                      out_of_cache};
       const int64_t cut = generator() % (tiles.total() + 1);
       kernels.backward(call, 0, cut);
