@@ -182,7 +182,7 @@ inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t chan
     for (int steps = 0; steps < 4 && i + lanes<T> <= count; ++steps) {
       step(lanes<T>);
     }
-    if (i < count && i + lanes < T >> count) {
+    if (i < count && i + lanes<T> > count) {
       step(count - i);
     }
     sums.add(alpha, shift);

@@ -43,7 +43,7 @@ int64_t cache_bytes() {
   return bytes;
 }
 
-// Of one core, about.
+// What one core has of its own, about: beyond it prefetches pay.
 constexpr int64_t nearer_caches = int64_t(1) << 20;
 
 // Outputs from half the cache on would push everything else out of it, and be pushed out themselves.

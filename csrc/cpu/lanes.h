@@ -22,7 +22,7 @@ constexpr int rows_at_once = 2;
 template <class T, int rows>
 using Block = Pack<ScalarOf<T>, rows * vectors>;
 template <class T>
-constexpr int64_t lanes = vectors* Vec<ScalarOf<T>>::size();
+constexpr int64_t lanes = vectors * Vec<ScalarOf<T>>::size();
 
 // Row r of a block of vectors, or of masks.
 template <class Each, size_t n>
