@@ -43,8 +43,8 @@ int64_t cache_bytes() {
   return bytes;
 }
 
-// What one core has of its own, about: beyond it prefetches pay.
-constexpr int64_t nearer_caches = int64_t(1) << 20;
+// A core's own caches hold about 1 MiB: beyond it prefetches pay.
+bool out_of_own_caches(const at::Tensor& output) { return int64_t(output.nbytes()) > int64_t(1) << 20; }
 
 // Outputs from half the cache on would push everything else out of it, and be pushed out themselves.
 bool out_of_cache(const at::Tensor& output) { return int64_t(output.nbytes()) > cache_bytes() / 2; }
@@ -142,7 +142,7 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& alpha, const at::T
       .bias = data(p.bias),
       .alpha = scalar(alpha),
       .shift = scalar(shift),
-      .prefetch = int64_t(output.nbytes()) > nearer_caches,
+      .prefetch = out_of_own_caches(output),
       .out_of_cache = out_of_cache(output),
   };
   at::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) { chosen_kernels().forward(call, begin, end); });
@@ -210,7 +210,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& input, const
       .shift_partial = reinterpret_cast<double*>(partial(grad_shift.defined(), scalar_partials)),
       .weight_partial = partial(of_channels, channel_partials),
       .bias_partial = partial(of_channels, channel_partials),
-      .prefetch = int64_t(p.input.nbytes()) > nearer_caches,
+      .prefetch = out_of_own_caches(p.input),
       .out_of_cache = out_of_cache(p.input),
   };
   const int64_t elements = tiles.size.outer * tiles.size.channels * tiles.size.inner;

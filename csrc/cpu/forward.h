@@ -15,8 +15,7 @@ inline void forward_run(const T* input, T* output, int64_t stride, const P* weig
           shift = shared_parameter<T>(call.shift, F::value_unit);
   const bool asks_ahead = call.prefetch, bypass_cache = bypasses_cache<T>(call.out_of_cache, call.shape);
   constexpr bool any_nan = std::is_same_v<P, float>;
-  constexpr int64_t page = 4096 / sizeof(T);
-  const int64_t ahead = rows > 1 ? rows * stride * (1 + page / (rows * stride)) : page;  // to rows of their own kind
+  const int64_t ahead = std::max(rows * stride, 4096 / int64_t(sizeof(T)));  // past the rows at hand, a page at least
   const auto parameter = [](const P* p, ScalarOf<T> absent) {
     return broadcast<T>(per_element ? 0 : p ? ScalarOf<T>(*p) : absent);
   };

@@ -159,7 +159,7 @@ struct Erf {
     } else if constexpr (Choice::central) {
       using Central = typename Choice::Central;
       constexpr Scalar end = Central::width * (Central::pieces - Scalar(0.5001));
-      const auto near = each([](V x) { return at_most(magnitude(x), end); }, u);
+      const auto near = each([](V x) { return at_most(magnitude(x), end); }, u);  // not of a: a shorter chain
       out.value = each([](V x, V sign) { return with_sign_of(x, sign); }, on_pieces<Central>(near), u);
     } else if constexpr (Choice::on_table && is_double<T>) {
       out.value = value(u);
