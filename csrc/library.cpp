@@ -1,40 +1,128 @@
-// The contract: every operator's schema. Kernels register themselves, by device, in the folders beside this file.
+// The contract: every operator's schema. Kernels register themselves, by dispatch key, in the folders beside this file.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/StringUtil.h>
 #include <torch/headeronly/version.h>
 #include <torch/library.h>
 
 #include "operators.h"
+#include "registration.h"
 
 TORCH_LIBRARY(derf, m) {
+  const std::vector<at::Tag> tags{at::Tag::pt2_compliant_tag};
   m.def(
       "derf(Tensor input, Tensor alpha, Tensor shift, Tensor? weight=None, Tensor? bias=None, int channel_dim=-1)"
       " -> Tensor",
-      {at::Tag::pt2_compliant_tag});
+      tags);
   m.def(
       "derf_backward(Tensor grad_output, Tensor input, Tensor alpha, Tensor shift, Tensor? weight, Tensor? bias,"
       " int channel_dim, bool[5] output_mask) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-      {at::Tag::pt2_compliant_tag});
+      tags);
+  m.def(
+      "pointwise_norm(Tensor input, Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None, *,"
+      " str function=\"erf\", int channel_dim=-1, float weight_offset=0.0, float dead_zone=0.0, float input_shift=0.0,"
+      " float linear_mix=0.0, float? clip=None, float output_shift=0.0, int sign=1) -> Tensor",
+      tags);
+  m.def(
+      "pointwise_norm_backward(Tensor grad_output, Tensor input, Tensor alpha, Tensor? shift, Tensor? weight,"
+      " Tensor? bias, int channel_dim, str function, float weight_offset, float dead_zone, float input_shift,"
+      " float linear_mix, float? clip, float output_shift, int sign, bool[5] output_mask)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+      tags);
+  m.def("function(Tensor u, str function, int order=0) -> Tensor", tags);
   m.def("build_info() -> str", &derf::build_info);
   m.def("cpu_capability() -> str", &derf::cpu_capability);
 }
 
 namespace derf {
+namespace {
 
-at::Tensor derf(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
-                const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias, int64_t channel_dim) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("derf::derf", "").typed<decltype(::derf::derf)>();
-  return op.call(input, alpha, shift, weight, bias, channel_dim);
+template <class Signature>
+auto find(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
-Gradients derf_backward(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
-                        const at::Tensor& shift, const std::optional<at::Tensor>& weight,
-                        const std::optional<at::Tensor>& bias, int64_t channel_dim, std::array<bool, 5> output_mask) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("derf::derf_backward", "")
-                             .typed<decltype(::derf::derf_backward)>();
-  return op.call(grad_output, input, alpha, shift, weight, bias, channel_dim, output_mask);
+OptionalTensor optional(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : std::nullopt; }
+
+std::optional<double> optional_clip(const Study& study) {
+  return study.clip == Study().clip ? std::nullopt : std::optional(study.clip);
+}
+
+// call(operator, arguments...) for the operator that the operands name.
+template <class Call>
+auto forward(const Operands& o, const Call& call) {
+  const auto& [name, function, channel_dim, weight_offset, study] = o.options;
+  if (name == Name::derf) {
+    static const auto op = find<decltype(::derf::derf)>("derf::derf");
+    return call(op, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]), channel_dim);
+  }
+  using Signature = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                           const OptionalTensor&, std::string_view, int64_t, double, double, double, double,
+                           std::optional<double>, double, int64_t);
+  static const auto op = find<Signature>("derf::pointwise_norm");
+  return call(op, o[INPUT], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]), name_of(function),
+              channel_dim, weight_offset, study.dead_zone, study.input_shift, study.linear_mix, optional_clip(study),
+              study.output_shift, int64_t(study.sign));
+}
+
+template <class Call>
+GradientList backward(const Tensor& grad_output, const Operands& o, Mask mask, const Call& call) {
+  const auto as_list = [](Gradients&& gradients) {
+    return std::apply([](auto&&... each) { return GradientList{std::move(each)...}; }, std::move(gradients));
+  };
+  const auto& [name, function, channel_dim, weight_offset, study] = o.options;
+  if (name == Name::derf) {
+    static const auto op = find<decltype(::derf::derf_backward)>("derf::derf_backward");
+    return as_list(call(op, grad_output, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]),
+                        channel_dim, mask));
+  }
+  using Signature = Gradients(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                              const OptionalTensor&, int64_t, std::string_view, double, double, double, double,
+                              std::optional<double>, double, int64_t, Mask);
+  static const auto op = find<Signature>("derf::pointwise_norm_backward");
+  return as_list(call(op, grad_output, o[INPUT], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]),
+                      channel_dim, name_of(function), weight_offset, study.dead_zone, study.input_shift,
+                      study.linear_mix, optional_clip(study), study.output_shift, int64_t(study.sign), mask));
+}
+
+}  // namespace
+
+Tensor call(const Operands& operands) {
+  return forward(operands, [](const auto& op, const auto&... arguments) { return op.call(arguments...); });
+}
+
+Tensor redispatch(const Operands& operands, c10::DispatchKeySet keys) {
+  return forward(operands, [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
+}
+
+GradientList call_backward(const Tensor& grad_output, const Operands& operands, Mask mask) {
+  return backward(grad_output, operands, mask,
+                  [](const auto& op, const auto&... arguments) { return op.call(arguments...); });
+}
+
+GradientList redispatch_backward(const Tensor& grad_output, const Operands& operands, Mask mask,
+                                 c10::DispatchKeySet keys) {
+  return backward(grad_output, operands, mask,
+                  [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
+}
+
+Tensor derf(const Tensor& input, const Tensor& alpha, const Tensor& shift, const OptionalTensor& weight,
+            const OptionalTensor& bias, int64_t channel_dim) {
+  return call({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}});
+}
+
+Gradients derf_backward(const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
+                        const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim,
+                        std::array<bool, 5> output_mask) {
+  return as_tuple(call_backward(
+      grad_output, {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}},
+      output_mask));
+}
+
+Tensor pointwise_norm(const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,
+                      const OptionalTensor& weight, const OptionalTensor& bias, const PointwiseNormCall& o) {
+  return call({{&input, &alpha, &given(shift), &given(weight), &given(bias)},
+               options(o.function, o.channel_dim, o.weight_offset, o.dead_zone, o.input_shift, o.linear_mix, o.clip,
+                       o.output_shift, o.sign)});
 }
 
 }  // namespace derf

@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -22,6 +23,24 @@ namespace derf {
 DERF_API at::Tensor derf(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
                          const std::optional<at::Tensor>& weight = {}, const std::optional<at::Tensor>& bias = {},
                          int64_t channel_dim = -1);
+
+// What pointwise_norm takes beside tensors; README.md says what each does.
+struct PointwiseNormCall {
+  std::string_view function = "erf";
+  int64_t channel_dim = -1;
+  double weight_offset = 0;
+  double dead_zone = 0, input_shift = 0, linear_mix = 0;
+  std::optional<double> clip = {};
+  double output_shift = 0;
+  int64_t sign = 1;
+};
+
+// weight * f(alpha * input + shift) + bias for any function f of the family. alpha and shift have one element, or one
+// for each channel.
+DERF_API at::Tensor pointwise_norm(const at::Tensor& input, const at::Tensor& alpha,
+                                   const std::optional<at::Tensor>& shift = {},
+                                   const std::optional<at::Tensor>& weight = {},
+                                   const std::optional<at::Tensor>& bias = {}, const PointwiseNormCall& options = {});
 
 // The gradients of input, alpha, shift, weight and bias that output_mask asks for, in one pass; the others undefined.
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;

@@ -1,62 +1,81 @@
 // Autograd in C++, so that it is there without Python. Each operator asks, in this order: forward-mode AD? then the
-// formulas in ATen, whose tangents ATen knows; nothing to differentiate? then straight to the kernel; else a node of
-// the graph around the kernel.
+// composite, whose tangents are known; nothing to differentiate? then straight to the kernel; else a node of the graph
+// around the kernel.
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/functions/utils.h>
-#include <torch/library.h>
 
-#include "../problem.h"
-#include "formulas.h"
+#include "../composite/composite.h"
+#include "../registration.h"
 #include "node.h"
 
-namespace derf {
+namespace derf::autograd {
 namespace {
 
-using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
+struct PointwiseNormBackward : SavingNode<PointwiseNormBackward, OPERANDS, Options> {
+  using SavingNode::SavingNode;
+  static std::string shown(const Options& options) {
+    return options.name == Name::derf ? "DerfBackward" : "PointwiseNormBackward";
+  }
 
-OptionalTensor or_absent(const Tensor& t) { return t.defined() ? OptionalTensor(t) : std::nullopt; }
+  // What the gradients that are asked for need. (Of input's size is input alone.)
+  static Mask saves(const Mask& requires_grad) {
+    const bool slope = requires_grad[INPUT] || requires_grad[ALPHA] || requires_grad[SHIFT];
+    const bool preactivation = slope || requires_grad[WEIGHT];
+    return {preactivation, preactivation, preactivation, preactivation, requires_grad[BIAS]};
+  }
 
-template <class... Tensors>
-bool any_has_tangent(const Tensors&... t) {
-  return (torch::autograd::isFwGradDefined(t) || ...);
+  static List differentiate(at::ArrayRef<Tensor> grad_output, const std::array<Tensor, OPERANDS>& saved,
+                            const Options& options, const Mask& needed) {
+    List result(OPERANDS);
+    if (!grad_output[0].defined()) {
+      return result;
+    }
+    if (!saved[INPUT].defined()) {
+      result[BIAS] = composite::bias_gradient(grad_output[0], saved[BIAS], options.channel_dim);
+      return result;
+    }
+    auto gradients = call_backward(grad_output[0], Operands(saved, options), needed);
+    std::move(gradients.begin(), gradients.end(), result.begin());
+    return result;
+  }
+};
+
+// Saves grad_output, then the operands but bias.
+struct PointwiseNormBackwardBackward : SavingNode<PointwiseNormBackwardBackward, OPERANDS, Options> {
+  using SavingNode::SavingNode;
+  static std::string shown(const Options& options) {
+    return options.name == Name::derf ? "DerfBackwardBackward" : "PointwiseNormBackwardBackward";
+  }
+  static Mask saves(const Mask&) { return {true, true, true, true, true}; }
+
+  static List differentiate(at::ArrayRef<Tensor> grads, const std::array<Tensor, OPERANDS>& saved,
+                            const Options& options, const Mask&) {
+    const std::array<Tensor, OPERANDS> operands{saved[1], saved[2], saved[3], saved[4]};
+    auto [grad_output, gradients] = composite::double_backward(grads, saved[0], Operands(operands, options));
+    return {std::move(grad_output), std::move(gradients[INPUT]), std::move(gradients[ALPHA]),
+            std::move(gradients[SHIFT]), std::move(gradients[WEIGHT])};
+  }
+};
+
+bool any_has_tangent(const Operands& operands) {
+  for (size_t i = 0; i < OPERANDS; ++i) {
+    if (torch::autograd::isFwGradDefined(operands[i])) {
+      return true;
+    }
+  }
+  return false;
 }
 
-struct DerfBackward : SavingNode<DerfBackward> {
-  using SavingNode::SavingNode;
-  static constexpr auto shown = "DerfBackward";
-
-  static List differentiate(at::ArrayRef<Tensor> grad_output, at::ArrayRef<Tensor> saved, int64_t channel_dim,
-                            Mask needed) {
-    if (!grad_output[0].defined()) {
-      return List(needed.size());
-    }
-    auto [input, alpha, shift, weight, bias] = derf_backward(
-        grad_output[0], saved[0], saved[1], saved[2], or_absent(saved[3]), or_absent(saved[4]), channel_dim, needed);
-    return {std::move(input), std::move(alpha), std::move(shift), std::move(weight), std::move(bias)};
+Tensor forward(const Operands& operands) {
+  if (any_has_tangent(operands)) {
+    return composite::forward(operands);
   }
-};
-
-struct DerfBackwardBackward : SavingNode<DerfBackwardBackward> {
-  using SavingNode::SavingNode;
-  static constexpr auto shown = "DerfBackwardBackward";
-
-  static List differentiate(at::ArrayRef<Tensor> grads, at::ArrayRef<Tensor> saved, int64_t channel_dim, Mask) {
-    auto [grad_output, input, alpha, shift, weight] =
-        formulas::double_backward(grads, saved[0], saved[1], saved[2], saved[3], or_absent(saved[4]), channel_dim);
-    return {std::move(grad_output), std::move(input), std::move(alpha), std::move(shift), std::move(weight)};
-  }
-};
-
-Tensor forward(const Tensor& input, const Tensor& alpha, const Tensor& shift, const OptionalTensor& weight,
-               const OptionalTensor& bias, int64_t channel_dim) {
-  if (any_has_tangent(input, alpha, shift, weight, bias)) {
-    return formulas::forward(input, alpha, shift, weight, bias, channel_dim);
-  }
-  const auto node = DerfBackward::make_if_needed(channel_dim, input, alpha, shift, weight, bias);
+  const auto node = PointwiseNormBackward::make_if_needed(
+      operands.options,
+      {&operands[INPUT], &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT], &operands[BIAS]});
   const Tensor output = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
-    return derf(input, alpha, shift, weight, bias, channel_dim);
+    return redispatch(operands, operands.keys & c10::after_ADInplaceOrView_keyset);
   }();
   if (node) {
     torch::autograd::set_history(output, node);
@@ -64,27 +83,25 @@ Tensor forward(const Tensor& input, const Tensor& alpha, const Tensor& shift, co
   return output;
 }
 
-Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
-                   const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim,
-                   std::array<bool, 5> output_mask) {
-  if (any_has_tangent(grad_output, input, alpha, shift, weight)) {
-    return formulas::backward(grad_output, input, alpha, shift, weight, bias, channel_dim, output_mask);
+GradientList backward(const Tensor& grad_output, const Operands& operands, Mask mask) {
+  if (any_has_tangent(operands) || torch::autograd::isFwGradDefined(grad_output)) {
+    return composite::backward(grad_output, operands, mask);
   }
-  const auto node = DerfBackwardBackward::make_if_needed(channel_dim, grad_output, input, alpha, shift, weight);
-  const Gradients grads = [&] {
+  const auto node = PointwiseNormBackwardBackward::make_if_needed(
+      operands.options, {&grad_output, &operands[INPUT], &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT]});
+  GradientList gradients = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
-    return derf_backward(grad_output, input, alpha, shift, weight, bias, channel_dim, output_mask);
+    return redispatch_backward(grad_output, operands, mask, operands.keys & c10::after_ADInplaceOrView_keyset);
   }();
   if (node) {
-    std::apply([&](const auto&... grad) { (torch::autograd::set_history(grad, node), ...); }, grads);
+    for (const Tensor& gradient : gradients) {
+      torch::autograd::set_history(gradient, node);
+    }
   }
-  return grads;
+  return gradients;
 }
 
 }  // namespace
-}  // namespace derf
+}  // namespace derf::autograd
 
-TORCH_LIBRARY_IMPL(derf, Autograd, m) {
-  m.impl("derf", &derf::forward);
-  m.impl("derf_backward", &derf::backward);
-}
+TORCH_LIBRARY_IMPL(derf, Autograd, m) { derf::implement<derf::autograd::forward, derf::autograd::backward>(m); }

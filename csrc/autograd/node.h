@@ -1,4 +1,4 @@
-// A node of the autograd graph that saves five tensors. torch::autograd::Function would do the same, but costs
+// A node of the autograd graph that saves tensors and settings. torch::autograd::Function would do the same, but costs
 // microseconds more a call, and torch.func's transforms cannot enter it.
 #pragma once
 #include <torch/csrc/autograd/function.h>
@@ -10,49 +10,64 @@
 #include <mutex>
 #include <typeinfo>
 
-namespace derf {
+namespace derf::autograd {
 
 // What PyTorch holds nodes by: shared_ptr in 2.11, intrusive_ptr later.
 using NodePointer = std::decay_t<decltype(std::declval<const at::Tensor&>().grad_fn())>;
 
-template <class Node, class Base>
-std::shared_ptr<Node> make_node(const std::shared_ptr<Base>*, int64_t channel_dim) {
-  return {new Node(channel_dim), [](Node* node) { deleteNode(node); }};
+template <class Node, class Base, class Settings>
+std::shared_ptr<Node> make_node(const std::shared_ptr<Base>*, const Settings& settings) {
+  return {new Node(settings), [](Node* node) { deleteNode(node); }};
 }
-template <class Node, class Base>
-c10::intrusive_ptr<Node> make_node(const c10::intrusive_ptr<Base>*, int64_t channel_dim) {
-  return c10::make_intrusive<Node>(channel_dim);
+template <class Node, class Base, class Settings>
+c10::intrusive_ptr<Node> make_node(const c10::intrusive_ptr<Base>*, const Settings& settings) {
+  return c10::make_intrusive<Node>(settings);
 }
 
-// Derived has, static, its name as grad_fn shows it, and differentiate(gradients of what the operator returned, saved
-// tensors, channel_dim, which of the saved tensors' gradients are needed). Absent tensors are undefined there.
-template <class Derived>
+// The node of an operator of n tensors, which saves those of them that its gradients need. Derived has, static,
+//   shown(settings)                                  its name as grad_fn shows it
+//   saves(which require a gradient)                  which tensors these gradients need
+//   differentiate(gradients of the results, saved tensors, settings, which gradients are needed)
+// Absent and unsaved tensors are undefined there. Settings can be packed() as numbers, and unpacked().
+template <class Derived, size_t n, class Settings>
 struct SavingNode : torch::autograd::Node {
   using List = torch::autograd::variable_list;
-  using Mask = std::array<bool, 5>;
+  using Mask = std::array<bool, n>;
 
-  std::array<torch::autograd::SavedVariable, 5> saved;
-  const int64_t channel_dim;
+  std::array<torch::autograd::SavedVariable, n> saved;
+  const Settings settings;
 
-  explicit SavingNode(int64_t channel_dim_) : channel_dim(channel_dim_) {}
+  explicit SavingNode(const Settings& settings_) : settings(settings_) {}
 
   // Null where nothing is to be differentiated.
-  template <class... Tensors>
-  static NodePointer make_if_needed(int64_t channel_dim, const Tensors&... tensors) {
-    if (!torch::autograd::compute_requires_grad(tensors...)) {
+  static NodePointer make_if_needed(const Settings& settings, const std::array<const at::Tensor*, n>& tensors) {
+    Mask requires_grad;
+    bool any = false;
+    for (size_t i = 0; i < n; ++i) {
+      any |= requires_grad[i] = tensors[i]->defined() && tensors[i]->requires_grad();
+    }
+    if (!any || !at::GradMode::is_enabled()) {
       return {};
     }
-    auto node = make_node<Derived>(static_cast<NodePointer*>(nullptr), channel_dim);
-    node->set_next_edges(torch::autograd::collect_next_edges(tensors...));
-    node->saved = {torch::autograd::SavedVariable(tensors, /*is_output=*/false)...};
+    auto node = make_node<Derived>(static_cast<NodePointer*>(nullptr), settings);
+    torch::autograd::edge_list edges;
+    edges.reserve(n);
+    const Mask saves = Derived::saves(requires_grad);
+    for (size_t i = 0; i < n; ++i) {
+      edges.push_back(requires_grad[i] ? torch::autograd::impl::gradient_edge(*tensors[i]) : torch::autograd::Edge());
+      if (saves[i] && tensors[i]->defined()) {
+        node->saved[i] = torch::autograd::SavedVariable(*tensors[i], /*is_output=*/false);
+      }
+    }
+    node->set_next_edges(std::move(edges));
     return node;
   }
 
-  std::string name() const override { return Derived::shown; }
+  std::string name() const override { return Derived::shown(settings); }
 
   List apply(List&& grads) override {
     const std::lock_guard<std::mutex> lock(mutex_);  // against a release by another thread's backward
-    return Derived::differentiate(grads, unpacked(), channel_dim, needed());
+    return Derived::differentiate(grads, unpacked(), settings, needed());
   }
 
   void release_variables() override {
@@ -68,7 +83,9 @@ struct SavingNode : torch::autograd::Node {
     for (const auto& tensor : saved) {
       args.collect(tensor, /*is_output=*/false);
     }
-    args.collect(channel_dim);
+    for (const double number : settings.packed()) {
+      args.collect(number);
+    }
     for (const bool each : needed()) {
       args.collect(each);
     }
@@ -83,7 +100,7 @@ struct SavingNode : torch::autograd::Node {
     const auto tensors = unpacked();
     const Mask mask = needed();
     packed.pack(List(tensors.begin(), tensors.end()));
-    packed.pack(channel_dim);
+    packed.pack(settings.packed());
     packed.pack(std::vector<bool>(mask.begin(), mask.end()));
     std::vector<at::TypePtr> schema;
     for (const auto& value : packed.vec()) {
@@ -105,16 +122,18 @@ struct SavingNode : torch::autograd::Node {
  private:
   static List apply_packed(const List& grads, const std::vector<c10::IValue>& values) {
     torch::dynamo::autograd::PackedArgs packed(values);
-    const auto tensors = packed.unpack<List>();
-    const auto channel_dim = packed.unpack<int64_t>();
+    const auto list = packed.unpack<List>();
+    const auto settings = Settings::unpacked(packed.unpack<std::vector<double>>());
     const auto needed = packed.unpack<std::vector<bool>>();
+    std::array<at::Tensor, n> tensors;
+    std::copy(list.begin(), list.end(), tensors.begin());
     Mask mask;
     std::copy(needed.begin(), needed.end(), mask.begin());
-    return Derived::differentiate(grads, tensors, channel_dim, mask);
+    return Derived::differentiate(grads, tensors, settings, mask);
   }
 
-  std::array<at::Tensor, 5> unpacked() const {
-    std::array<at::Tensor, 5> tensors;
+  std::array<at::Tensor, n> unpacked() const {
+    std::array<at::Tensor, n> tensors;
     for (size_t i = 0; i < saved.size(); ++i) {
       tensors[i] = saved[i].unpack();
     }
@@ -130,4 +149,4 @@ struct SavingNode : torch::autograd::Node {
   }
 };
 
-}  // namespace derf
+}  // namespace derf::autograd

@@ -1,31 +1,31 @@
 // vmap. Where only input (and grad_output) is batched the batch is one more dimension to the kernel; elsewhere, and
-// for gradients of parameters, which are one a sample, the formulas run and ATen's own batching rules do the rest.
+// for gradients of parameters, which are one a sample, the composite runs and ATen's own batching rules do the rest.
 #include <ATen/WrapDimUtils.h>
 #include <ATen/functorch/BatchedTensorImpl.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <torch/library.h>
 
 #include <algorithm>
 
-#include "../problem.h"
-#include "formulas.h"
+#include "../composite/composite.h"
+#include "../registration.h"
 
-namespace derf {
+namespace derf::vmap {
 namespace {
 
-using at::Tensor;
 using at::functorch::maybeGetBatchedImpl;
-using OptionalTensor = std::optional<Tensor>;
 
 // The innermost vmap that batches a tensor; -1 where none does.
-int64_t level_of(const OptionalTensor& tensor) {
-  const auto* batched = is_given(tensor) ? maybeGetBatchedImpl(*tensor) : nullptr;
+int64_t level_of(const Tensor& tensor) {
+  const auto* batched = tensor.defined() ? maybeGetBatchedImpl(tensor) : nullptr;
   return batched ? batched->level() : -1;
 }
 
-template <class... Tensors>
-int64_t innermost(const Tensors&... tensors) {
-  return std::max({level_of(tensors)...});
+int64_t level_of_parameters(const Operands& operands) {
+  int64_t level = -1;
+  for (size_t i = ALPHA; i < OPERANDS; ++i) {
+    level = std::max(level, level_of(operands[i]));
+  }
+  return level;
 }
 
 // The tensor with this level's batch as its first dimension; as it is where this level does not batch it.
@@ -35,55 +35,50 @@ Tensor unbatched(const Tensor& tensor, int64_t level) {
              : tensor;
 }
 
-// channel_dim of a sample's tensor of `dim` dimensions, for the batch of them.
-int64_t beside_batch(int64_t channel_dim, int64_t dim) {
-  return dim == 0 ? -1 : at::maybe_wrap_dim(channel_dim, dim) + 1;
+// The same operands with a batch of inputs.
+Operands with_batch(const Operands& operands, const Tensor& input) {
+  Options options = operands.options;
+  const int64_t dim = operands.input().dim();
+  options.channel_dim = dim == 0 ? -1 : at::maybe_wrap_dim(options.channel_dim, dim) + 1;
+  return {{&input, &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT], &operands[BIAS]}, options};
 }
 
-Tensor forward(const Tensor& input, const Tensor& alpha, const Tensor& shift, const OptionalTensor& weight,
-               const OptionalTensor& bias, int64_t channel_dim) {
-  const int64_t level = level_of(input);
-  if (level <= innermost(alpha, shift, weight, bias)) {
-    return formulas::forward(input, alpha, shift, weight, bias, channel_dim);
+Tensor forward(const Operands& operands) {
+  const int64_t level = level_of(operands.input());
+  if (level <= level_of_parameters(operands)) {
+    return composite::forward(operands);
   }
-  check(input, alpha, shift, weight, bias, channel_dim);
+  check(operands);
   const c10::impl::ExcludeDispatchKeyGuard beyond(c10::DispatchKey::FuncTorchBatched);
-  const Tensor output =
-      derf(unbatched(input, level), alpha, shift, weight, bias, beside_batch(channel_dim, input.dim()));
-  return at::functorch::makeBatched(output, 0, level);
+  const Tensor input = unbatched(operands.input(), level);
+  return at::functorch::makeBatched(call(with_batch(operands, input)), 0, level);
 }
 
-Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
-                   const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim,
-                   std::array<bool, 5> output_mask) {
-  const int64_t level = innermost(grad_output, input);
-  if (level <= innermost(alpha, shift, weight, bias) || !output_mask[0]) {
-    return formulas::backward(grad_output, input, alpha, shift, weight, bias, channel_dim, output_mask);
+GradientList backward(const Tensor& grad_output, const Operands& operands, Mask mask) {
+  const int64_t level = std::max(level_of(grad_output), level_of(operands.input()));
+  if (level <= level_of_parameters(operands) || !mask[INPUT]) {
+    return composite::backward(grad_output, operands, mask);
   }
-  check(input, alpha, shift, weight, bias, channel_dim);
-  check_grad_output(grad_output, input);
-  output_mask[0] = false;
-  Gradients gradients;
-  if (output_mask != std::array<bool, 5>{}) {
-    gradients = formulas::backward(grad_output, input, alpha, shift, weight, bias, channel_dim, output_mask);
+  check(operands);
+  check_grad_output(grad_output, operands.input());
+  mask[INPUT] = false;
+  GradientList gradients;
+  if (mask != Mask{}) {
+    gradients = composite::backward(grad_output, operands, mask);
   }
   const c10::impl::ExcludeDispatchKeyGuard beyond(c10::DispatchKey::FuncTorchBatched);
-  Tensor x = unbatched(input, level), g = unbatched(grad_output, level);
+  Tensor x = unbatched(operands.input(), level), g = unbatched(grad_output, level);
   if (x.dim() < g.dim()) {
     x = x.expand_as(g);
   } else {
     g = g.expand_as(x);
   }
-  const Tensor grad_input =
-      std::get<0>(derf_backward(g, x, alpha, shift, weight, bias, beside_batch(channel_dim, input.dim()), {true}));
-  std::get<0>(gradients) = at::functorch::makeBatched(grad_input, 0, level);
+  const Tensor grad_input = call_backward(g, with_batch(operands, x), {true})[INPUT];
+  gradients[INPUT] = at::functorch::makeBatched(grad_input, 0, level);
   return gradients;
 }
 
 }  // namespace
-}  // namespace derf
+}  // namespace derf::vmap
 
-TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) {
-  m.impl("derf", &derf::forward);
-  m.impl("derf_backward", &derf::backward);
-}
+TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) { derf::implement<derf::vmap::forward, derf::vmap::backward>(m); }

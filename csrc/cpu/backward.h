@@ -1,43 +1,50 @@
 // All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
 //   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
-//   grad_weight = sum g f(u) and grad_bias = sum g over all but the channel.
-// Sums run in float over a few rows or terms, then in exact double sums: as exact as the terms, and the same on any
-// number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
+//   grad_weight = sum g f(u) and grad_bias = sum g over all that share the parameter.
+// Sums run in float over a few rows or terms, then in compensated double sums: as exact as the terms, and the same on
+// any number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
 #include <array>
 #include <utility>
 
-#include "call.h"
-#include "exact_sum.h"
-#include "lanes.h"
+#include "compensated_sum.h"
+#include "forward.h"
 
 namespace derf::CPU_CAPABILITY {
 
-// What is wanted, known at compile time: a branch between the two costs more than the arithmetic it saves.
-template <class Function, bool of_channels, bool of_slope>
+// channels: whether gradients of weight and bias are wanted. Known at compile time: a branch between the loops' two kinds
+// costs more than the arithmetic it saves.
+template <class AppliedFunction, bool of_channels>
 struct Wanted {
-  using F = Function;
-  static constexpr bool channels = of_channels;  // gradients of weight and bias
-  static constexpr bool slope = of_slope;        // gradients of input, alpha and shift
+  using Applied = AppliedFunction;
+  using T = typename Applied::T;
+  static constexpr bool channels = of_channels;
 };
 
-// Over a channel's elements, a lane each: the sums of g f(u) and g.
+// Over a channel's elements, a lane each: the sums of g f(u), g, h x and h. (The latter two where they are wanted for
+// each channel.)
 template <class T>
 struct ChannelSums {
-  Lanes<T> value, grad;
+  Chunk<T> value = broadcast<T>(0), grad = broadcast<T>(0), alpha = broadcast<T>(0), shift = broadcast<T>(0);
+};
+
+// Where a tile adds these up: arrays that begin at its first channel; null: not wanted.
+template <class Scalar>
+struct ChannelRows {
+  Scalar *weight = nullptr, *bias = nullptr, *alpha = nullptr, *shift = nullptr;
 };
 
 // Over all elements: the sums of h x and h. The error of a float sum grows with its terms: so sums of a few of them
-// are summed up in float a few at a time, and these exactly.
+// are summed up in float a few at a time, and these in compensated sums.
 template <class T>
 class ScalarSums {
-  using V = Vec<ScalarOf<T>>;
+  using V = Vec<opmath_t<T>>;
   V alpha{0}, shift{0};
   int terms = 0;
-  ExactSums<V::size()> all_alpha, all_shift;
+  CompensatedSums<V::size()> all_alpha, all_shift;
 
-  __attribute__((noinline)) void add_exactly() {
-    ScalarOf<T> x[V::size()], y[V::size()];
+  __attribute__((noinline)) void flush() {
+    opmath_t<T> x[V::size()], y[V::size()];
     alpha.store(x);
     shift.store(y);
     all_alpha.add(x);
@@ -51,86 +58,91 @@ class ScalarSums {
     alpha = alpha + more_alpha;
     shift = shift + more_shift;
     if (++terms == 16) {
-      add_exactly();
+      flush();
     }
   }
 
   std::pair<double, double> totals() {
-    add_exactly();
+    flush();
     return {all_alpha.total(), all_shift.total()};
   }
 };
 
-// What all elements share, out of reach of the stores: a local copy stays in registers.
-template <class W, class T>
-struct Shared {
-  Vec<ScalarOf<T>> alpha, scaled_alpha, scaled_shift;  // the latter in the unit of f
-  bool asks_ahead, bypass_cache;
-  explicit Shared(const cpu::Backward& call)
-      : alpha(shared_parameter<T>(call.alpha)),
-        scaled_alpha(shared_parameter<T>(call.alpha, W::F::gradient_unit)),
-        scaled_shift(shared_parameter<T>(call.shift, W::F::gradient_unit)),
-        asks_ahead(call.prefetch),
-        bypass_cache(bypasses_cache<T>(call.out_of_cache, call.shape)) {}
-};
-
-// count <= lanes<T> elements of each of `rows` rows, `stride` apart; grad_input may be null. P is the type of the
-// parameters.
+// count <= chunk_size<T> elements of each of `rows` rows, `stride` apart, of channels from c on; grad_input may be
+// null. P is the type of weight.
 template <class W, class P, int rows, class T>
 inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
-                                                         int64_t stride, const Lanes<T>& weight, int64_t count,
-                                                         const Shared<W, T>& shared, ChannelSums<T>& channel,
-                                                         Vec<ScalarOf<T>>& alpha, Vec<ScalarOf<T>>& shift) {
-  using V = Vec<ScalarOf<T>>;
-  Block<T, rows> all_x, u;
+                                                         int64_t stride, const Chunk<T>& weight, int64_t c,
+                                                         int64_t count, const typename W::Applied& applied,
+                                                         bool bypass_cache, ChannelSums<T>& channel,
+                                                         Vec<opmath_t<T>>& alpha, Vec<opmath_t<T>>& shift) {
+  using V = Vec<opmath_t<T>>;
+  Block<T, rows> all_x;
   for (int r = 0; r < rows; ++r) {
-    const Lanes<T> x = load<T>(input + r * stride, count);
-    set_row(all_x, r, x);
-    set_row(u, r, each([&](V each_x) { return fmadd(shared.scaled_alpha, each_x, shared.scaled_shift); }, x));
-    if (count < lanes<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
+    set_row(all_x, r, load<T>(input + r * stride, count));
+  }
+  Block<T, rows> u = applied.preactivation(all_x, c, count);
+  if (count < chunk_size<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
+    for (int r = 0; r < rows; ++r) {
       set_row(u, r, keep_first<T>(row(u, r), count));
     }
   }
-  const auto gradient = W::F::template gradient<W::channels>(u);
+  const auto gradient = applied.template gradient<W::channels>(u);
   for (int r = 0; r < rows; ++r) {
-    const Lanes<T> x = row(all_x, r), g = load<T>(grad_output + r * stride, count);
+    const Chunk<T> x = row(all_x, r), g = load<T>(grad_output + r * stride, count);
     if constexpr (W::channels) {
       channel.grad = each([](V a, V b) { return a + b; }, channel.grad, g);
       channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, row(gradient.value, r));
     }
-    if constexpr (W::slope) {
-      const auto alive = row(gradient.alive, r);
-      const auto h = each([](auto mask, V a, V b, V c) { return keep(mask, a * b * c); }, alive, g, weight,
-                          row(gradient.slope, r));
-      for (size_t k = 0; k < h.size(); ++k) {
+    const auto alive = row(gradient.alive, r);
+    const auto h = each([](auto mask, V a, V b, V slope) { return keep(mask, a * b * slope); }, alive, g, weight,
+                        row(gradient.slope, r));
+    for (size_t k = 0; k < h.size(); ++k) {
+      if constexpr (W::Applied::is_general) {
+        channel.shift[k] = channel.shift[k] + h[k];
+        channel.alpha[k] = fmadd(h[k], keep(alive[k], x[k]), channel.alpha[k]);
+      } else {
         shift = shift + h[k];
         alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);
       }
-      if (grad_input) {
-        const auto result = each([&](auto mask, V a) { return keep(mask, a * shared.alpha); }, alive, h);
-        store<std::is_same_v<P, float>>(grad_input + r * stride, result, count, shared.bypass_cache);
-      }
+    }
+    if (grad_input) {
+      store<std::is_same_v<P, float>>(grad_input + r * stride, applied.times_alpha(h, alive, c, count), count,
+                                      bypass_cache);
     }
   }
 }
 
-// `rows` neighbouring rows of channels [begin, end), shape.in_rows(). Adds to the channel's partial sums.
-template <class W, int rows, class T, class P>
-inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin, int64_t end,
-                          ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, ScalarSums<T>& sums) {
-  const Shared<W, T> shared(call);
-  const int64_t channels = call.shape.channels;
-  const auto* grad_output = static_cast<const T*>(call.grad_output) + row * channels;
-  const auto* input = static_cast<const T*>(call.input) + row * channels;
-  auto* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + row * channels : nullptr;
-  const auto* weight = static_cast<const P*>(call.weight);
-  using V = Vec<ScalarOf<T>>;
+// The sums of all channels alike, where alpha and shift have one element.
+template <class W, class T>
+inline void add_scalars(ScalarSums<T>& sums, const ChannelSums<T>& channel, Vec<opmath_t<T>> alpha,
+                        Vec<opmath_t<T>> shift) {
+  if constexpr (W::Applied::is_general) {
+    for (size_t k = 0; k < vectors; ++k) {
+      alpha = alpha + channel.alpha[k];
+      shift = shift + channel.shift[k];
+    }
+  }
+  sums.add(alpha, shift);
+}
+
+// `rows` neighbouring rows of channels [begin, end), shape.in_rows(). Adds to the sums.
+template <class W, int rows, class P, class T = typename W::T>
+inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int64_t begin, int64_t end,
+                          const ParameterRow<P>& weight, const ChannelRows<opmath_t<T>>& to, ScalarSums<T>& sums) {
+  using V = Vec<opmath_t<T>>;
+  const typename W::Applied applied(task, gradient_unit<typename W::Applied>, -1);
+  const bool prefetches = task.prefetch, bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
+  const int64_t channels = task.shape.channels;
+  const auto* grad_output = static_cast<const T*>(task.grad_output) + first_row * channels;
+  const auto* input = static_cast<const T*>(task.input) + first_row * channels;
+  auto* grad_input = task.grad_input ? static_cast<T*>(task.grad_input) + first_row * channels : nullptr;
   constexpr int side = std::min(rows, rows_at_once);
   const auto column = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
-    const Lanes<T> w = load<T>(weight + c, count);
-    ChannelSums<T> channel{broadcast<T>(0), broadcast<T>(0)};
+    const Chunk<T> w = each([&](V x) { return applied.weight(x); }, load<T>(weight.at(c), count));
+    ChannelSums<T> channel;
     V alpha(0), shift(0);
-    if (shared.asks_ahead) {  // the next rows
+    if (prefetches) {  // the next rows
       for (int r = rows; r < 2 * rows; ++r) {
         prefetch(grad_output + r * channels + c);
         prefetch(input + r * channels + c);
@@ -139,139 +151,205 @@ inline void backward_rows(const cpu::Backward& call, int64_t row, int64_t begin,
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r += side) {
       const int64_t at = r * channels + c;
-      backward_step<W, P, side>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, channels, w,
-                                count, shared, channel, alpha, shift);
+      backward_step<W, P, side>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, channels, w, c,
+                                count, applied, bypass_cache, channel, alpha, shift);
     }
-    sums.add(alpha, shift);
-    if constexpr (W::channels) {
-      const auto add_to = [&](ScalarOf<T>* partial, const Lanes<T>& sum) {
+    add_scalars<W>(sums, channel, alpha, shift);
+    const auto add_to = [&](opmath_t<T>* row, const Chunk<T>& sum) {
+      if (row) {
         const auto add = [](V a, V b) { return a + b; };
-        store_plain<T>(partial, each(add, load<T>(partial, count), sum), count);
-      };
-      add_to(weight_partial + c, channel.value);
-      add_to(bias_partial + c, channel.grad);
+        store_plain<T>(row + c - begin, each(add, load<T>(row + c - begin, count), sum), count);
+      }
+    };
+    if constexpr (W::channels) {
+      add_to(to.weight, channel.value);
+      add_to(to.bias, channel.grad);
+    }
+    if constexpr (W::Applied::is_general) {
+      add_to(to.alpha, channel.alpha);
+      add_to(to.shift, channel.shift);
     }
   };
   int64_t c = begin;
-  for (; c + lanes<T> <= end; c += lanes<T>) {
-    column(c, lanes<T>);
+  for (; c + chunk_size<T> <= end; c += chunk_size<T>) {
+    column(c, chunk_size<T>);
   }
   if (c < end) {
     column(c, end - c);
   }
 }
 
-// `count` elements of one channel.
-template <class W, class T, class P>
-inline void backward_segment(const cpu::Backward& call, int64_t at, int64_t channel, int64_t count,
-                             ScalarOf<T>* weight_partial, ScalarOf<T>* bias_partial, ScalarSums<T>& sums) {
-  const Shared<W, T> shared(call);
-  const auto* all_weights = static_cast<const P*>(call.weight);
-  const Lanes<T> weight = broadcast<T>(all_weights ? ScalarOf<T>(all_weights[channel]) : 1);
-  const T* grad_output = static_cast<const T*>(call.grad_output) + at;
-  const T* input = static_cast<const T*>(call.input) + at;
-  T* grad_input = call.grad_input ? static_cast<T*>(call.grad_input) + at : nullptr;
-  ChannelSums<T> of_channel{broadcast<T>(0), broadcast<T>(0)};
+// `count` elements of one channel, whose sums go to entry `entry`.
+template <class W, class P, class T = typename W::T>
+inline void backward_segment(const cpu::BackwardTask& task, int64_t at, int64_t channel, int64_t entry, int64_t count,
+                             const ParameterRow<P>& weights, const ChannelRows<opmath_t<T>>& to, ScalarSums<T>& sums) {
+  const typename W::Applied applied(task, gradient_unit<typename W::Applied>, channel);
+  const bool bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
+  const Vec<opmath_t<T>> w = applied.weight(Vec<opmath_t<T>>(opmath_t<T>(*weights.at(channel))));
+  Chunk<T> weight{w, w};
+  const T* grad_output = static_cast<const T*>(task.grad_output) + at;
+  const T* input = static_cast<const T*>(task.input) + at;
+  T* grad_input = task.grad_input ? static_cast<T*>(task.grad_input) + at : nullptr;
+  ChannelSums<T> all;
   for (int64_t i = 0; i < count;) {
-    Vec<ScalarOf<T>> alpha(0), shift(0);
+    Vec<opmath_t<T>> alpha(0), shift(0);
+    ChannelSums<T> few;
+    few.value = all.value;
+    few.grad = all.grad;
     const auto step = [&](int64_t n) __attribute__((always_inline)) {
-      backward_step<W, P, 1>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, 0, weight, n, shared,
-                             of_channel, alpha, shift);
+      backward_step<W, P, 1>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, 0, weight, 0, n,
+                             applied, bypass_cache, few, alpha, shift);
       i += n;
     };
-    for (int steps = 0; steps < 4 && i + lanes<T> <= count; ++steps) {
-      step(lanes<T>);
+    for (int steps = 0; steps < 4 && i + chunk_size<T> <= count; ++steps) {
+      step(chunk_size<T>);
     }
-    if (i < count && i + lanes<T> > count) {
+    if (i < count && i + chunk_size<T> > count) {
+      weight = keep_first<T>(weight, count - i);  // or an infinite one would make NaN of the 0 in lanes past the end
       step(count - i);
     }
-    sums.add(alpha, shift);
+    add_scalars<W>(sums, few, alpha, shift);
+    const auto add = [](Vec<opmath_t<T>> a, Vec<opmath_t<T>> b) { return a + b; };
+    all = {few.value, few.grad, each(add, all.alpha, few.alpha), each(add, all.shift, few.shift)};
   }
+  const auto add_to = [&](opmath_t<T>* row, const Chunk<T>& chunk) {
+    if (row) {
+      row[entry] += sum<T>(chunk);
+    }
+  };
   if constexpr (W::channels) {
-    weight_partial[channel] += sum<T>(of_channel.value);
-    bias_partial[channel] += sum<T>(of_channel.grad);
+    add_to(to.weight, all.value);
+    add_to(to.bias, all.grad);
+  }
+  if constexpr (W::Applied::is_general) {
+    add_to(to.alpha, all.alpha);
+    add_to(to.shift, all.shift);
   }
 }
 
-template <class W, class T, class P>
-inline void backward_tile(const cpu::Backward& call, int64_t tile) {
-  const auto& [size, count] = call.tiles;
-  const auto& shape = call.shape;
+// Rounds n numbers to the type of a gradient.
+template <class Scalar>
+inline void write(const Result& result, int64_t at, const Scalar* from, int64_t n) {
+  const auto as = [&]<class To>(To) {
+    auto* to = static_cast<To*>(result.data) + at;
+    for (int64_t i = 0; i < n; ++i) {
+      to[i] = static_cast<To>(from[i]);
+    }
+  };
+  switch (result.type) {
+    case Type::f64: return as(double{});
+    case Type::f32: return as(float{});
+    case Type::f16: return as(c10::Half{});
+    default: return as(c10::BFloat16{});
+  }
+}
+
+template <class W, class P>
+inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
+  using T = typename W::T;
+  using Scalar = opmath_t<T>;
+  const auto& [size, count] = task.tiles;
+  const auto& shape = task.shape;
   const int64_t channel_tile = tile % count.channels, partial_row = tile / count.channels;
-  const int64_t inner_begin = partial_row % count.inner * size.inner;
-  const int64_t outer_begin = partial_row / count.inner * size.outer;
+  const int64_t group = partial_row / task.tiles.rows_of_group(), row_of_group = partial_row % task.tiles.rows_of_group();
+  const int64_t inner_begin = row_of_group % count.inner * size.inner;
+  const int64_t row_begin = row_of_group / count.inner * size.rows;
   const int64_t channel_begin = channel_tile * size.channels;
   const int64_t inner_end = std::min(inner_begin + size.inner, shape.inner);
-  const int64_t outer_end = std::min(outer_begin + size.outer, shape.outer);
+  const int64_t row_end = std::min(row_begin + size.rows, shape.rows) + group * shape.rows;
   const int64_t channel_end = std::min(channel_begin + size.channels, shape.channels);
-  const auto partial = [&](void* base) {
-    auto* row = base ? static_cast<ScalarOf<T>*>(base) + partial_row * shape.channels : nullptr;
-    if (row) {
-      std::fill(row + channel_begin, row + channel_end, 0);
+  const int64_t channels = channel_end - channel_begin;
+  constexpr int64_t most = 2048;  // channels of a tile
+  Scalar own[4][most];            // where the tile writes the gradients itself
+  const auto begin = [&](const cpu::Sums& sums, Scalar* itself) -> Scalar* {
+    if (!sums.result.data) {
+      return nullptr;
     }
+    auto* row = sums.partial ? static_cast<Scalar*>(sums.partial) + partial_row * shape.channels + channel_begin : itself;
+    std::fill(row, row + channels, Scalar(0));
     return row;
   };
-  auto *weight_partial = partial(call.weight_partial), *bias_partial = partial(call.bias_partial);
-  ScalarSums<T> sums;
-  if (shape.in_rows()) {
-    int64_t row = outer_begin;
-    for (; row + 4 <= outer_end; row += 4) {
-      backward_rows<W, 4, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
+  ChannelRows<Scalar> to;
+  if constexpr (W::channels) {
+    to.weight = begin(task.weight_sums, own[0]);
+    to.bias = begin(task.bias_sums, own[1]);
+  }
+  if constexpr (W::Applied::is_general) {
+    if (task.alphas) {
+      to.alpha = begin(task.alpha_sums, own[2]);
+      to.shift = begin(task.shift_sums, own[3]);
     }
-    for (; row < outer_end; ++row) {
-      backward_rows<W, 1, T, P>(call, row, channel_begin, channel_end, weight_partial, bias_partial, sums);
+  }
+  const ParameterRow<P> weight(task.weight, group);
+  ScalarSums<T> sums;
+  int64_t row = group * shape.rows + row_begin;
+  if (shape.in_rows()) {
+    for (; row + 4 <= row_end; row += 4) {
+      backward_rows<W, 4, P>(task, row, channel_begin, channel_end, weight, to, sums);
+    }
+    for (; row < row_end; ++row) {
+      backward_rows<W, 1, P>(task, row, channel_begin, channel_end, weight, to, sums);
     }
   } else {
-    for (int64_t row = outer_begin; row < outer_end; ++row) {
+    for (; row < row_end; ++row) {
       for (int64_t c = channel_begin; c < channel_end; ++c) {
         const int64_t at = (row * shape.channels + c) * shape.inner + inner_begin;
-        backward_segment<W, T, P>(call, at, c, inner_end - inner_begin, weight_partial, bias_partial, sums);
+        backward_segment<W, P>(task, at, c, c - channel_begin, inner_end - inner_begin, weight, to, sums);
       }
     }
   }
-  const auto [alpha, shift] = sums.totals();
-  if (call.alpha_partial) {
-    call.alpha_partial[tile] = alpha;
-  }
-  if (call.shift_partial) {
-    call.shift_partial[tile] = shift;
-  }
-}
-
-template <template <class> class F, class T, class P>
-void backward(const cpu::Backward& call, int64_t begin, int64_t end) {
-  const auto run = [&](auto tile_kernel) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-      tile_kernel(call, tile);
+  const auto finish = [&](const cpu::Sums& sums, const Scalar* row, int64_t of_group) {
+    if (row && !sums.partial) {
+      write(sums.result, of_group * shape.channels + channel_begin, row, channels);
     }
   };
-  const bool channels = call.weight_partial, slope = call.grad_input || call.alpha_partial || call.shift_partial;
-  if (channels && slope) {
-    run(&backward_tile<Wanted<F<T>, true, true>, T, P>);
-  } else if (slope) {
-    run(&backward_tile<Wanted<F<T>, false, true>, T, P>);
-  } else if (channels) {
-    run(&backward_tile<Wanted<F<T>, true, false>, T, P>);
-  } else {
-    run(&backward_tile<Wanted<F<T>, false, false>, T, P>);
+  finish(task.weight_sums, to.weight, group);
+  finish(task.bias_sums, to.bias, group);
+  finish(task.alpha_sums, to.alpha, 0);
+  finish(task.shift_sums, to.shift, 0);
+  if (!task.alphas) {
+    const auto [alpha, shift] = sums.totals();
+    if (task.alpha_sums.partial) {
+      static_cast<double*>(task.alpha_sums.partial)[tile] = alpha;
+    }
+    if (task.shift_sums.partial) {
+      static_cast<double*>(task.shift_sums.partial)[tile] = shift;
+    }
   }
-  drain(call.out_of_cache);
 }
 
-template <class Scalar, class P>
+template <class Applied, class P>
+void backward(const cpu::BackwardTask& task, int64_t begin, int64_t end) {
+  const auto run = [&](auto tile_kernel) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      tile_kernel(task, tile);
+    }
+  };
+  if (Applied::is_general || task.wants_channels()) {
+    run(&backward_tile<Wanted<Applied, true>, P>);
+  } else {
+    run(&backward_tile<Wanted<Applied, Applied::is_general>, P>);
+  }
+  drain(task.out_of_cache);
+}
+
+template <class Scalar>
 void reduce(const cpu::Reduce& call, int64_t begin, int64_t end) {
   constexpr int64_t width = 256;  // channels at a time, so that their sums stay in the nearest cache
-  const auto* partial = static_cast<const Scalar*>(call.partial);
-  auto* result = static_cast<P*>(call.result);
-  for (int64_t first = begin; first < end; first += width) {
-    const int64_t n = std::min(width, end - first);
-    ExactSums<width> total;
+  while (begin < end) {
+    const int64_t group = begin / call.channels, first = begin % call.channels;
+    const int64_t n = std::min({width, end - begin, call.channels - first});
+    const auto* partial = static_cast<const Scalar*>(call.partial) + group * call.rows * call.channels + first;
+    CompensatedSums<width> total;
     for (int64_t row = 0; row < call.rows; ++row) {
-      total.add(partial + row * call.channels + first, n);
+      total.add(partial + row * call.channels, n);
     }
+    double totals[width];
     for (int64_t c = 0; c < n; ++c) {
-      result[first + c] = static_cast<P>(total.total_of(c));
+      totals[c] = total.total_of(c);
     }
+    write(call.result, begin, totals, n);
+    begin += n;
   }
 }
 

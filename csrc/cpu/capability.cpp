@@ -55,19 +55,17 @@ std::vector<std::string> derf::cpu_capabilities() {
 
 void derf::evaluate(const std::string& function, const std::string& capability, const std::string& dtype, uintptr_t u,
                     uintptr_t value, uintptr_t value_in_sums, uintptr_t slope, int64_t count) {
-  TORCH_CHECK_VALUE(function == "erf", "derf: function must be \"erf\", but is \"", function, "\"");
   TORCH_CHECK_VALUE(count >= 0, "derf: count must not be negative, but is ", count);
   const auto& all = cpu::runnable_kernels();
   const auto kernels = std::find_if(all.begin(), all.end(), [&](const auto* k) { return capability == k->name; });
   TORCH_CHECK_VALUE(kernels != all.end(), "derf: capability must be one of ", c10::Join(", ", cpu_capabilities()),
                     ", but is \"", capability, "\"");
-  const auto type = dtype == "float64"    ? c10::ScalarType::Double
-                    : dtype == "float32"  ? c10::ScalarType::Float
-                    : dtype == "float16"  ? c10::ScalarType::Half
-                    : dtype == "bfloat16" ? c10::ScalarType::BFloat16
-                                          : c10::ScalarType::Undefined;
-  TORCH_CHECK_VALUE(type != c10::ScalarType::Undefined,
-                    "derf: dtype must be float64, float32, float16 or bfloat16, but is \"", dtype, "\"");
-  (*kernels)->evaluate({type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
+  const auto type = dtype == "float64"    ? std::optional(Type::f64)
+                    : dtype == "float32"  ? std::optional(Type::f32)
+                    : dtype == "float16"  ? std::optional(Type::f16)
+                    : dtype == "bfloat16" ? std::optional(Type::bf16)
+                                          : std::nullopt;
+  TORCH_CHECK_VALUE(type, "derf: dtype must be float64, float32, float16 or bfloat16, but is \"", dtype, "\"");
+  (*kernels)->evaluate({function_named(function), *type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
                         reinterpret_cast<void*>(value_in_sums), reinterpret_cast<void*>(slope), count});
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "call.h"
+#include "tasks.h"
 
 namespace derf::cpu {
 

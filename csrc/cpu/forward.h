@@ -1,40 +1,48 @@
 // output = weight * f(alpha * input + shift) + bias, one pass, for a range of elements in the order of memory.
 #pragma once
-#include "call.h"
-#include "lanes.h"
+#include "applied.h"
 
 namespace derf::CPU_CAPABILITY {
 
-// Elements [0, n) of `rows` rows, `stride` apart. Those of a row share one channel, or (per_element) have one each;
-// weight and bias point at the first of them, and may be null where they are shared.
-template <class F, int rows, bool per_element, class T, class P>
-inline void forward_run(const T* input, T* output, int64_t stride, const P* weight, const P* bias, int64_t n,
-                        const cpu::Forward& call) {
-  using V = Vec<ScalarOf<T>>;
-  const V alpha = shared_parameter<T>(call.alpha, F::value_unit),
-          shift = shared_parameter<T>(call.shift, F::value_unit);
-  const bool asks_ahead = call.prefetch, bypass_cache = bypasses_cache<T>(call.out_of_cache, call.shape);
+// weight or bias of one group, for a loop over channels or over one channel.
+template <class P>
+struct ParameterRow {
+  const P* data;
+  int64_t mask;
+
+  ParameterRow(const cpu::Parameter& parameter, int64_t group)
+      : data(static_cast<const P*>(parameter.data) + group * parameter.group_stride), mask(parameter.channel_mask) {}
+
+  const P* at(int64_t channel) const { return data + (channel & mask); }
+};
+
+// Elements [0, n) of `rows` rows, `stride` apart. Those of a row belong to channels from `channel` on (per_element), or
+// all to that one.
+template <class Applied, int rows, bool per_element, class P, class T = typename Applied::T>
+inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output, int64_t stride,
+                        ParameterRow<P> weights, ParameterRow<P> biases, int64_t channel, int64_t n) {
+  using V = Vec<opmath_t<T>>;
+  const Applied applied(task, value_unit<Applied>, per_element ? -1 : channel);
+  const bool prefetches = task.prefetch, bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
   constexpr bool any_nan = std::is_same_v<P, float>;
   const int64_t ahead = std::max(rows * stride, 4096 / int64_t(sizeof(T)));  // past the rows at hand, a page at least
-  const auto parameter = [](const P* p, ScalarOf<T> absent) {
-    return broadcast<T>(per_element ? 0 : p ? ScalarOf<T>(*p) : absent);
+  const auto shared = [&](const ParameterRow<P>& row) {
+    return broadcast<T>(per_element ? 0 : opmath_t<T>(*row.at(channel)));
   };
-  // -0 is what leaves every number as it is when added, 0 included
-  const Lanes<T> shared_weight = parameter(weight, 1), shared_bias = parameter(bias, -ScalarOf<T>(0));
+  const Chunk<T> shared_weight = shared(weights), shared_bias = shared(biases);
   const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
-    Block<T, rows> u;
+    Block<T, rows> x;
     for (int r = 0; r < rows; ++r) {
-      if (asks_ahead) {
+      if (prefetches) {
         prefetch(input + r * stride + i + ahead);
       }
-      set_row(u, r, load<T>(input + r * stride + i, count));
+      set_row(x, r, load<T>(input + r * stride + i, count));
     }
-    u = each([&](V x) { return fmadd(alpha, x, shift); }, u);
-    const auto f = F::value(u);
-    const Lanes<T> w = per_element ? load<T>(weight + i, count) : shared_weight;
-    const Lanes<T> b = per_element ? load<T>(bias + i, count) : shared_bias;
+    const auto f = applied.value(applied.preactivation(x, channel + i, count));
+    const Chunk<T> w = per_element ? load<T>(weights.at(channel + i), count) : shared_weight;
+    const Chunk<T> b = per_element ? load<T>(biases.at(channel + i), count) : shared_bias;
     for (int r = 0; r < rows; ++r) {
-      const auto affine = [](V y, V each_w, V each_b) { return fmadd(y, each_w, each_b); };
+      const auto affine = [&](V y, V each_w, V each_b) { return fmadd(y, applied.weight(each_w), each_b); };
       store<any_nan>(output + r * stride + i, each(affine, row(f, r), w, b), count, bypass_cache);
     }
   };
@@ -42,45 +50,50 @@ inline void forward_run(const T* input, T* output, int64_t stride, const P* weig
   if (bypass_cache) {  // up to where the output is aligned
     constexpr int64_t width = Vec<T>::size();
     const int64_t past = reinterpret_cast<uintptr_t>(output) / sizeof(T) % width;
-    if (past && n > lanes<T>) {
+    if (past && n > chunk_size<T>) {
       step(0, i = width - past);
     }
   }
-  for (; i + lanes<T> <= n; i += lanes<T>) {
-    step(i, lanes<T>);
+  for (; i + chunk_size<T> <= n; i += chunk_size<T>) {
+    step(i, chunk_size<T>);
   }
   if (i < n) {
     step(i, n - i);
   }
 }
 
-template <template <class> class F, class T, class P>
-void forward(const cpu::Forward& call, int64_t begin, int64_t end) {
-  const auto [outer, channels, inner] = call.shape;
-  const bool in_rows = call.shape.in_rows();
-  const auto* input = static_cast<const T*>(call.input);
-  auto* output = static_cast<T*>(call.output);
-  const auto* weight = static_cast<const P*>(call.weight);
-  const auto* bias = static_cast<const P*>(call.bias);
+template <class Applied, class P>
+void forward(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
+  using T = typename Applied::T;
+  const auto [groups, rows, channels, inner] = task.shape;
+  const bool in_rows = task.shape.in_rows();
+  const auto* input = static_cast<const T*>(task.input);
+  auto* output = static_cast<T*>(task.output);
   int64_t c = begin / inner % channels, within = begin % inner;  // where the next stretch begins
+  int64_t row = begin / (inner * channels);
   while (begin < end) {
-    const P* w = weight ? weight + c : nullptr;
-    const P* b = bias ? bias + c : nullptr;
-    int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
-    if (in_rows && n == channels && end - begin >= rows_at_once * n) {
-      forward_run<F<T>, rows_at_once, true>(input + begin, output + begin, n, w, b, n, call);
-      n *= rows_at_once;
-    } else if (in_rows) {
-      forward_run<F<T>, 1, true>(input + begin, output + begin, 0, w, b, n, call);
+    const int64_t group = groups == 1 ? 0 : row / rows;
+    const ParameterRow<P> weight(task.weight, group), bias(task.bias, group);
+    const int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
+    const bool whole = in_rows && n == channels && end - begin >= rows_at_once * n;
+    if (whole && (groups == 1 || (row + rows_at_once - 1) / rows == group)) {
+      forward_run<Applied, rows_at_once, true>(task, input + begin, output + begin, n, weight, bias, 0, n);
+      begin += rows_at_once * n;
+      row += rows_at_once;
+      continue;
+    }
+    if (in_rows) {
+      forward_run<Applied, 1, true>(task, input + begin, output + begin, 0, weight, bias, c, n);
       c = 0;
     } else {
-      forward_run<F<T>, 1, false>(input + begin, output + begin, 0, w, b, n, call);
+      forward_run<Applied, 1, false>(task, input + begin, output + begin, 0, weight, bias, c, n);
       c = c + 1 == channels ? 0 : c + 1;
       within = 0;
     }
+    row += c == 0;
     begin += n;
   }
-  drain(call.out_of_cache);
+  drain(task.out_of_cache);
 }
 
 }  // namespace derf::CPU_CAPABILITY

@@ -1,31 +1,19 @@
 // In a build without CUDA kernels, a CUDA tensor gets an answer that says so.
-#include <torch/library.h>
-
-#include "../operators.h"
+#include "../registration.h"
 
 namespace {
 
-[[noreturn]] void refuse(const at::Tensor& input) {
+[[noreturn]] void refuse(const derf::Operands& operands) {
   TORCH_CHECK_NOT_IMPLEMENTED(
-      false, "derf: input is on ", input.device(), ", but this build's CUDA kernels: " DERF_CUDA_INFO,
+      false, "derf: input is on ", operands.input().device(), ", but this build's CUDA kernels: " DERF_CUDA_INFO,
       ". Install derf again with the environment variable DERF_CUDA=1, which fetches a compiler where none is found: "
       "DERF_CUDA=1 pip install --force-reinstall --no-deps --no-cache-dir derf (or the directory of its sources).");
 }
 
-at::Tensor forward(const at::Tensor& input, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
-                   const std::optional<at::Tensor>&, int64_t) {
-  refuse(input);
-}
+at::Tensor forward(const derf::Operands& operands) { refuse(operands); }
 
-derf::Gradients backward(const at::Tensor&, const at::Tensor& input, const at::Tensor&, const at::Tensor&,
-                         const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, int64_t,
-                         std::array<bool, 5>) {
-  refuse(input);
-}
+derf::GradientList backward(const at::Tensor&, const derf::Operands& operands, derf::Mask) { refuse(operands); }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(derf, CUDA, m) {
-  m.impl("derf", &forward);
-  m.impl("derf_backward", &backward);
-}
+TORCH_LIBRARY_IMPL(derf, CUDA, m) { derf::implement<forward, backward>(m); }

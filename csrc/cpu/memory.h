@@ -5,24 +5,24 @@
 #include <tuple>
 
 #include "../functions/vector.h"
-#include "call.h"
+#include "tasks.h"
 
 namespace derf::CPU_CAPABILITY {
 
 template <class T>
-using ScalarOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
+using opmath_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// What a loop takes at a time: two vectors, whose chains of steps overlap. (A vector of a 16-bit type widens to two;
+// A chunk is what a loop takes of a row at a time: two vectors, whose chains of steps overlap. (A vector of a 16-bit type widens to two;
 // four gain little on long rows and lose much on short ones.)
 constexpr size_t vectors = 2;
 template <class T>
-using Lanes = Pack<ScalarOf<T>, vectors>;
+using Chunk = Pack<opmath_t<T>, vectors>;
 // Rows side by side, the same channels of each: more chains that overlap, and one load of weight and bias.
 constexpr int rows_at_once = 2;
 template <class T, int rows>
-using Block = Pack<ScalarOf<T>, rows * vectors>;
+using Block = Pack<opmath_t<T>, rows * vectors>;
 template <class T>
-constexpr int64_t lanes = vectors * Vec<ScalarOf<T>>::size();
+constexpr int64_t chunk_size = vectors * Vec<opmath_t<T>>::size();
 
 // Row r of a block of vectors, or of masks.
 template <class Each, size_t n>
@@ -42,36 +42,36 @@ inline __attribute__((always_inline)) void set_row(std::array<Each, n>& block, i
 }
 
 template <class T>
-inline Lanes<T> broadcast(ScalarOf<T> x) {
-  return broadcast_pack<ScalarOf<T>, vectors>(x);
+inline Chunk<T> broadcast(opmath_t<T> x) {
+  return broadcast_pack<opmath_t<T>, vectors>(x);
 }
 
 // A parameter that all elements share, in another unit. What is finite stays so, or 0 times it would be NaN; and NaN
 // has its usual bits, see `narrow`.
 template <class T>
-inline Vec<ScalarOf<T>> shared_parameter(double x, double unit = 1) {
-  using Limits = std::numeric_limits<ScalarOf<T>>;
+inline Vec<opmath_t<T>> shared_parameter(double x, double unit = 1) {
+  using Limits = std::numeric_limits<opmath_t<T>>;
   const double scaled = x * unit;
   if (scaled != scaled) {
-    return Vec<ScalarOf<T>>(Limits::quiet_NaN());
+    return Vec<opmath_t<T>>(Limits::quiet_NaN());
   }
   const bool is_infinite = x - x != 0;
-  return Vec<ScalarOf<T>>(
-      static_cast<ScalarOf<T>>(is_infinite ? x : std::clamp<double>(scaled, Limits::lowest(), Limits::max())));
+  return Vec<opmath_t<T>>(
+      static_cast<opmath_t<T>>(is_infinite ? x : std::clamp<double>(scaled, Limits::lowest(), Limits::max())));
 }
 
 // How many of n elements are in the stretch of `size` that begins at `from`.
 inline int64_t part(int64_t n, int64_t from, int64_t size) { return std::clamp<int64_t>(n - from, 0, size); }
 
-// n <= lanes<T> elements at p, of type From (T, or float beside a 16-bit T); what lies past them is 0.
+// n <= chunk_size<T> elements at p, of type From (T, or float beside a 16-bit T); what lies past them is 0.
 template <class T, class From>
-inline __attribute__((always_inline)) Lanes<T> load(const From* p, int64_t n) {
+inline __attribute__((always_inline)) Chunk<T> load(const From* p, int64_t n) {
   constexpr int64_t width = Vec<From>::size();
-  Lanes<T> out;
+  Chunk<T> out;
 #pragma GCC unroll 4
-  for (int64_t i = 0; i < lanes<T>; i += width) {
-    const auto x = Vec<From>::loadu(p + i, n == lanes<T> ? width : part(n, i, width));
-    const size_t k = i / Vec<ScalarOf<T>>::size();
+  for (int64_t i = 0; i < chunk_size<T>; i += width) {
+    const auto x = Vec<From>::loadu(p + i, n == chunk_size<T> ? width : part(n, i, width));
+    const size_t k = i / Vec<opmath_t<T>>::size();
     if constexpr (sizeof(From) == 2) {
       std::tie(out[k], out[k + 1]) = widen(x);
     } else {
@@ -89,36 +89,36 @@ inline __attribute__((always_inline)) Lanes<T> load(const From* p, int64_t n) {
 // Whether large results had better go past the cache. A line that is written half past it and half through it, as where
 // stretches meet, costs hundreds of cycles: so stretches of whole lines alone, or of very many.
 template <class T>
-inline bool bypasses_cache(bool out_of_cache, const cpu::Shape& shape) {
-  const int64_t bytes = shape.stretch() * int64_t(sizeof(T));
+inline bool bypasses_cache(bool out_of_cache, const Shape& shape) {
+  const int64_t bytes = (shape.in_rows() ? shape.channels : shape.inner) * int64_t(sizeof(T));
   return out_of_cache && (bytes % 64 == 0 || bytes > 1 << 16);
 }
 
 // Writes past the cache where `bypass_cache` is set and p allows it; finish with `drain`. For `any_nan` see `narrow`.
 template <bool any_nan, class T>
-inline __attribute__((always_inline)) void store(T* p, const Lanes<T>& values, int64_t n, bool bypass_cache) {
+inline __attribute__((always_inline)) void store(T* p, const Chunk<T>& values, int64_t n, bool bypass_cache) {
   constexpr int64_t width = Vec<T>::size();
 #pragma GCC unroll 4
-  for (int64_t i = 0; i < lanes<T>; i += width) {
-    const size_t k = i / Vec<ScalarOf<T>>::size();
+  for (int64_t i = 0; i < chunk_size<T>; i += width) {
+    const size_t k = i / Vec<opmath_t<T>>::size();
     Vec<T> x;
     if constexpr (sizeof(T) == 2) {
       x = narrow<T, any_nan>(values[k], values[k + 1]);
     } else {
       x = values[k];
     }
-    if (n == lanes<T> && bypass_cache && reinterpret_cast<uintptr_t>(p + i) % sizeof(x) == 0) {
+    if (n == chunk_size<T> && bypass_cache && reinterpret_cast<uintptr_t>(p + i) % sizeof(x) == 0) {
       stream(p + i, x);
     } else {
-      x.store(p + i, n == lanes<T> ? width : part(n, i, width));
+      x.store(p + i, n == chunk_size<T> ? width : part(n, i, width));
     }
   }
 }
 
-// n <= lanes<T> floats (doubles) beside T's, in plain order.
+// n <= chunk_size<T> floats (doubles) beside T's, in plain order.
 template <class T>
-inline __attribute__((always_inline)) void store_plain(ScalarOf<T>* p, Lanes<T> values, int64_t n) {
-  constexpr int64_t width = Vec<ScalarOf<T>>::size();
+inline __attribute__((always_inline)) void store_plain(opmath_t<T>* p, Chunk<T> values, int64_t n) {
+  constexpr int64_t width = Vec<opmath_t<T>>::size();
   if constexpr (sizeof(T) == 2) {
     for (size_t k = 0; k < values.size(); k += 2) {
       to_plain_order<T>(values[k], values[k + 1]);
@@ -126,7 +126,7 @@ inline __attribute__((always_inline)) void store_plain(ScalarOf<T>* p, Lanes<T> 
   }
   for (size_t k = 0; k < values.size(); ++k) {
     const int64_t at = int64_t(k) * width;
-    values[k].store(p + at, n == lanes<T> ? width : part(n, at, width));
+    values[k].store(p + at, n == chunk_size<T> ? width : part(n, at, width));
   }
 }
 
@@ -134,7 +134,7 @@ inline __attribute__((always_inline)) void store_plain(ScalarOf<T>* p, Lanes<T> 
 // cache is near enough; in the nearest one it would drive out what is in use.
 template <class T>
 inline __attribute__((always_inline)) void prefetch(const T* p) {
-  for (int64_t line = 0; line < lanes<T>; line += 64 / int64_t(sizeof(T))) {
+  for (int64_t line = 0; line < chunk_size<T>; line += 64 / int64_t(sizeof(T))) {
     __builtin_prefetch(p + line, 0, 2);
   }
 }
@@ -148,10 +148,10 @@ inline void drain(bool bypass_cache) {
 
 // The first n of all lanes, the rest 0.
 template <class T>
-inline Lanes<T> keep_first(const Lanes<T>& values, int64_t n) {
-  using Scalar = ScalarOf<T>;
+inline Chunk<T> keep_first(const Chunk<T>& values, int64_t n) {
+  using Scalar = opmath_t<T>;
   alignas(64) static constexpr auto ones = [] {
-    std::array<Scalar, lanes<T>> all{};
+    std::array<Scalar, chunk_size<T>> all{};
     all.fill(1);
     return all;
   }();
@@ -161,17 +161,17 @@ inline Lanes<T> keep_first(const Lanes<T>& values, int64_t n) {
 
 // The sum of all lanes, in four sums side by side: one alone would be a long chain of dependent additions.
 template <class T>
-inline double sum(Vec<ScalarOf<T>> values) {
-  ScalarOf<T> x[Vec<ScalarOf<T>>::size()];
+inline double sum(Vec<opmath_t<T>> values) {
+  opmath_t<T> x[Vec<opmath_t<T>>::size()];
   values.store(x);
   double part[4] = {};
-  for (int i = 0; i < Vec<ScalarOf<T>>::size(); ++i) {
+  for (int i = 0; i < Vec<opmath_t<T>>::size(); ++i) {
     part[i % 4] += x[i];
   }
   return (part[0] + part[1]) + (part[2] + part[3]);
 }
 template <class T>
-inline double sum(const Lanes<T>& values) {
+inline double sum(const Chunk<T>& values) {
   double total = 0;
   for (const auto& each_values : values) {
     total += sum<T>(each_values);

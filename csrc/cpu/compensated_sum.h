@@ -11,7 +11,7 @@ namespace derf::cpu {
 
 // n sums side by side, in arrays of their own so that a compiler adds whole vectors.
 template <int n>
-class ExactSums {
+class CompensatedSums {
   double sum[n] = {}, lost[n] = {};
 
  public:
@@ -28,7 +28,7 @@ class ExactSums {
   double total_of(int64_t i) const { return lost[i] == lost[i] ? sum[i] + lost[i] : sum[i]; }
 
   double total() const {
-    ExactSums<1> all;
+    CompensatedSums<1> all;
     for (int i = 0; i < n; ++i) {
       const double x = total_of(i);
       all.add(&x);

@@ -1,0 +1,94 @@
+// derf::function(Tensor u, str function, int order=0): a function of the family or a derivative of it, element by
+// element, differentiable any number of times in every mode. The composite is made of it.
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/functorch/BatchedTensorImpl.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/library.h>
+
+#include "../composite/composite.h"
+#include "node.h"
+
+namespace derf::composite {
+
+Tensor function(Function f, const Tensor& u, int64_t order) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("derf::function", "")
+                             .typed<Tensor(const Tensor&, std::string_view, int64_t)>();
+  return op.call(u, name_of(f), order);
+}
+
+}  // namespace derf::composite
+
+namespace derf::autograd {
+namespace {
+
+struct Derivative {
+  Function function;
+  int64_t order;
+
+  std::vector<double> packed() const { return {double(function), double(order)}; }
+  static Derivative unpacked(const std::vector<double>& n) { return {Function(int(n[0])), int64_t(n[1])}; }
+};
+
+Derivative derivative(const Tensor& u, std::string_view function, int64_t order) {
+  TORCH_CHECK(u.scalar_type() == at::kFloat || u.scalar_type() == at::kDouble,
+              "derf: u must have dtype Float or Double, but has ", u.scalar_type());
+  TORCH_CHECK_VALUE(order >= 0 && order <= 2, "derf: order must be 0, 1 or 2, but is ", order);
+  return {function_named(function), order};
+}
+
+struct FunctionBackward : SavingNode<FunctionBackward, 1, Derivative> {
+  using SavingNode::SavingNode;
+  static std::string shown(const Derivative&) { return "FunctionBackward"; }
+  static Mask saves(const Mask&) { return {true}; }
+
+  static List differentiate(at::ArrayRef<Tensor> grad, const std::array<Tensor, 1>& saved, const Derivative& d,
+                            const Mask&) {
+    return {grad[0].defined() ? grad[0] * composite::function(d.function, saved[0], d.order + 1) : Tensor()};
+  }
+};
+
+Tensor plain(const Tensor& u, std::string_view function, int64_t order) {
+  const auto [f, n] = derivative(u, function, order);
+  return composite::formula(f, u, n);
+}
+
+Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_view function, int64_t order) {
+  const Derivative d = derivative(u, function, order);
+  if (order == 2) {  // smooth but for single points: ATen's own derivatives of the formula serve
+    return composite::formula(d.function, u, order);
+  }
+  const auto node = FunctionBackward::make_if_needed(d, {&u});
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("derf::function", "")
+                             .typed<Tensor(const Tensor&, std::string_view, int64_t)>();
+  const Tensor value = [&] {
+    at::AutoDispatchBelowADInplaceOrView below;
+    return op.redispatch(keys & c10::after_ADInplaceOrView_keyset, u, function, order);
+  }();
+  if (node) {
+    torch::autograd::set_history(value, node);
+  }
+  if (torch::autograd::isFwGradDefined(u)) {
+    constexpr uint64_t level = 0;
+    const Tensor slope = composite::function(d.function, u._fw_primal(level), order + 1);
+    value._set_fw_grad(u._fw_grad(level) * slope, level, /*is_inplace_op=*/false);
+  }
+  return value;
+}
+
+Tensor batched(const Tensor& u, std::string_view function, int64_t order) {
+  const auto* wrapper = at::functorch::maybeGetBatchedImpl(u);
+  const c10::impl::ExcludeDispatchKeyGuard beyond(c10::DispatchKey::FuncTorchBatched);
+  const Tensor value = composite::function(function_named(function), wrapper->value(), order);
+  return at::functorch::makeBatched(value, wrapper->bdim(), wrapper->level());
+}
+
+}  // namespace
+}  // namespace derf::autograd
+
+TORCH_LIBRARY_IMPL(derf, CompositeExplicitAutograd, m) { m.impl("function", &derf::autograd::plain); }
+TORCH_LIBRARY_IMPL(derf, Autograd, m) { m.impl("function", &derf::autograd::differentiable); }
+TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) { m.impl("function", &derf::autograd::batched); }

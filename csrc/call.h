@@ -1,0 +1,65 @@
+// What a kernel is told, on every device: plain pointers and sizes, neither tensors nor headers of torch or CUDA.
+#pragma once
+#include <cstdint>
+
+#include "functions/functions.h"
+#include "functions/study.h"
+
+namespace derf {
+
+enum class Type : int32_t { f64, f32, f16, bf16 };
+
+// Memory seen as [groups, rows, channels, inner], dense. weight and bias hold a value for each channel, of each group
+// where there are groups: (groups > 1) rows of one group share them.
+struct Shape {
+  int64_t groups = 1, rows = 1, channels = 1, inner = 1;
+
+  int64_t outer() const { return groups * rows; }
+  int64_t numel() const { return outer() * channels * inner; }
+
+  // Neighbours in memory belong to different channels: loops run over rows. Else over stretches of one channel.
+  bool in_rows() const { return inner == 1 && channels > 1; }
+};
+
+// weight or bias in memory: channels lie side by side, groups group_stride elements apart (0: all share the first).
+struct ChannelParameter {
+  const void* data = nullptr;  // null where absent
+  Type type = Type::f32;
+  int64_t group_stride = 0;
+};
+
+// alpha or shift in memory: one element, or one for each channel. Read on the device: nothing waits for it.
+struct Scalar {
+  const void* data = nullptr;  // null where absent (shift)
+  Type type = Type::f32;
+};
+
+struct Call {
+  Type type;  // of input, output and their gradients
+  Shape shape;
+  const void* input;
+  Scalar alpha, shift;
+  bool alpha_per_channel;  // and shift
+  ChannelParameter weight, bias;
+  double weight_offset;  // added to weight, which then counts from there
+  Function function;
+  Study study;
+};
+
+struct Forward : Call {
+  void* output;
+};
+
+// A gradient, of the layout [groups, channels] or one element; null where it is not wanted.
+struct Result {
+  void* data = nullptr;
+  Type type = Type::f32;
+};
+
+struct Backward : Call {
+  const void* grad_output;
+  void* grad_input;  // null where it is not wanted
+  Result grad_alpha, grad_shift, grad_weight, grad_bias;
+};
+
+}  // namespace derf

@@ -1,0 +1,58 @@
+// Tensors as the kernels see them: one description of memory, the same for every device.
+#pragma once
+#include "call.h"
+#include "operands.h"
+
+namespace derf {
+
+inline Type type_of(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kDouble: return Type::f64;
+    case at::kFloat: return Type::f32;
+    case at::kHalf: return Type::f16;
+    default: return Type::bf16;
+  }
+}
+
+// Where a tensor's numbers are; null where it is undefined.
+inline const void* data(const Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+inline void* mutable_data(const Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
+
+class Layout {
+  const Operands& operands_;
+  int64_t first_, last_;          // dimensions of input that are the channels
+  int64_t group_end_ = 0;         // dimensions [0, group_end_) of input are the groups
+  std::array<Tensor, OPERANDS> kept_;  // parameters as Call points at them
+  Tensor kept_grad_output_;
+
+  ChannelParameter channel_parameter(size_t index);
+  bool varies(const Tensor& parameter, int64_t dim) const;
+  bool is_plain_rows();
+  void find_channels_and_groups();
+  void find_shape();
+
+ public:
+  Tensor input;  // dense: operands.input(), or a copy of it
+  Shape shape;
+  Call call;  // but for pointers to results
+
+  // The operands must have passed `check`, and outlive this. Copies input only where it is not dense, or where the
+  // dimensions of the channels do not lie side by side in memory.
+  explicit Layout(const Operands& operands);
+
+  // The numbers of a tensor of input's shape, laid out in memory like `input`.
+  const void* matching(const Tensor& tensor);
+
+  // A result laid out like `input` (or undefined), in the memory order that the meta kernel promises.
+  Tensor restore(const Tensor& result) const;
+
+  // The sizes and dtype in which a kernel is to store the gradient of a parameter, and the parameter's own gradient
+  // from that.
+  std::pair<std::vector<int64_t>, at::ScalarType> gradient_of(size_t index) const;
+  Tensor finish_gradient(size_t index, Tensor gradient) const;
+};
+
+// The strides that empty_like(tensor) has.
+std::vector<int64_t> preserved_strides(const Tensor& tensor);
+
+}  // namespace derf
