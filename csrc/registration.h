@@ -2,7 +2,7 @@
 #pragma once
 #include <torch/library.h>
 
-#include <limits>
+#include <string>
 #include <string_view>
 #include <tuple>
 
@@ -17,22 +17,14 @@ inline Gradients as_tuple(GradientList&& g) {
   return {std::move(g[INPUT]), std::move(g[ALPHA]), std::move(g[SHIFT]), std::move(g[WEIGHT]), std::move(g[BIAS])};
 }
 
-// Registers the operators of one dispatch key: `forward` and `backward` serve derf::derf and derf::pointwise_norm.
-template <Tensor (*forward)(const Operands&), GradientList (*backward)(const Tensor&, const Operands&, Mask)>
-void implement(torch::Library& m) {
+using ForwardKernel = Tensor (*)(const Operands&);
+using BackwardKernel = GradientList (*)(const Tensor& grad_output, const Operands&, Mask);
+
+// Registers the family's operators for one dispatch key, or those of the same schema whose names end in `suffix`.
+template <ForwardKernel forward, BackwardKernel backward>
+void implement_pointwise_norm(torch::Library& m, const std::string& suffix = "") {
   using Keys = c10::DispatchKeySet;
-  m.impl("derf", [](Keys keys, const Tensor& input, const Tensor& alpha, const Tensor& shift,
-                    const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim) {
-    return forward({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys});
-  });
-  m.impl("derf_backward",
-         [](Keys keys, const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
-            const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim, Mask output_mask) {
-           return as_tuple(backward(
-               grad_output, {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys},
-               output_mask));
-         });
-  m.impl("pointwise_norm",
+  m.impl(("pointwise_norm" + suffix).c_str(),
          [](Keys keys, const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,
             const OptionalTensor& weight, const OptionalTensor& bias, std::string_view function, int64_t channel_dim,
             double weight_offset, double dead_zone, double input_shift, double linear_mix, std::optional<double> clip,
@@ -42,7 +34,7 @@ void implement(torch::Library& m) {
                                    output_shift, sign),
                            keys});
          });
-  m.impl("pointwise_norm_backward",
+  m.impl(("pointwise_norm_backward" + suffix).c_str(),
          [](Keys keys, const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,
             const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim, std::string_view function,
             double weight_offset, double dead_zone, double input_shift, double linear_mix, std::optional<double> clip,
@@ -53,6 +45,24 @@ void implement(torch::Library& m) {
                                              clip, output_shift, sign),
                                      keys},
                                     output_mask));
+         });
+}
+
+// Registers all operators of one dispatch key: two kernels serve them all.
+template <ForwardKernel forward, BackwardKernel backward>
+void implement(torch::Library& m) {
+  using Keys = c10::DispatchKeySet;
+  implement_pointwise_norm<forward, backward>(m);
+  m.impl("derf", [](Keys keys, const Tensor& input, const Tensor& alpha, const Tensor& shift,
+                    const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim) {
+    return forward({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys});
+  });
+  m.impl("derf_backward",
+         [](Keys keys, const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
+            const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim, Mask output_mask) {
+           return as_tuple(backward(
+               grad_output, {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys},
+               output_mask));
          });
 }
 

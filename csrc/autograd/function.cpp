@@ -5,9 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/functorch/BatchedTensorImpl.h>
 #include <torch/csrc/autograd/functions/utils.h>
-#include <torch/library.h>
 
 #include "../composite/composite.h"
+#include "../registration.h"
 #include "node.h"
 
 namespace derf::composite {
@@ -89,6 +89,10 @@ Tensor batched(const Tensor& u, std::string_view function, int64_t order) {
 }  // namespace
 }  // namespace derf::autograd
 
+TORCH_LIBRARY_IMPL(derf, CompositeImplicitAutograd, m) {
+  derf::implement_pointwise_norm<derf::composite::forward, derf::composite::backward>(m, "_composite");
+  m.impl("function_composite", &derf::autograd::plain);
+}
 TORCH_LIBRARY_IMPL(derf, CompositeExplicitAutograd, m) { m.impl("function", &derf::autograd::plain); }
 TORCH_LIBRARY_IMPL(derf, Autograd, m) { m.impl("function", &derf::autograd::differentiable); }
 TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) { m.impl("function", &derf::autograd::batched); }
