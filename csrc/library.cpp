@@ -19,19 +19,21 @@ TORCH_LIBRARY(derf, m) {
       tags);
   // The second of each is the same in ATen's own operators: what a decomposition traces.
   for (const std::string suffix : {"", "_composite"}) {
-    m.def("pointwise_norm" + suffix +
-              "(Tensor input, Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None, *,"
-              " str function=\"erf\", int channel_dim=-1, float weight_offset=0.0, float dead_zone=0.0,"
-              " float input_shift=0.0, float linear_mix=0.0, float? clip=None, float output_shift=0.0, int sign=1)"
-              " -> Tensor",
+    m.def(("pointwise_norm" + suffix +
+           "(Tensor input, Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None, *,"
+           " str function=\"erf\", int channel_dim=-1, float weight_offset=0.0, float dead_zone=0.0,"
+           " float input_shift=0.0, float linear_mix=0.0, float? clip=None, float output_shift=0.0, int sign=1)"
+           " -> Tensor")
+              .c_str(),
           tags);
-    m.def("pointwise_norm_backward" + suffix +
-              "(Tensor grad_output, Tensor input, Tensor alpha, Tensor? shift, Tensor? weight, Tensor? bias,"
-              " int channel_dim, str function, float weight_offset, float dead_zone, float input_shift,"
-              " float linear_mix, float? clip, float output_shift, int sign, bool[5] output_mask)"
-              " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    m.def(("pointwise_norm_backward" + suffix +
+           "(Tensor grad_output, Tensor input, Tensor alpha, Tensor? shift, Tensor? weight, Tensor? bias,"
+           " int channel_dim, str function, float weight_offset, float dead_zone, float input_shift,"
+           " float linear_mix, float? clip, float output_shift, int sign, bool[5] output_mask)"
+           " -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
+              .c_str(),
           tags);
-    m.def("function" + suffix + "(Tensor u, str function, int order=0) -> Tensor", tags);
+    m.def(("function" + suffix + "(Tensor u, str function, int order=0) -> Tensor").c_str(), tags);
   }
   m.def("build_info() -> str", &derf::build_info);
   m.def("cpu_capability() -> str", &derf::cpu_capability);
