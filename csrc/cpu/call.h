@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+namespace derf {
+enum class Function : int;  // functions/functions.h
+}
+
 namespace derf::cpu {
 
 // Memory seen as [outer, channels, inner], dense; weight and bias hold one value a channel.
@@ -69,6 +73,7 @@ struct Widen {
 
 // One function of the family on an array, for tests and tools: scalar type double for kDouble, else float.
 struct Evaluate {
+  Function function;
   c10::ScalarType dtype;
   const void* u;
   void *value, *value_in_sums, *slope;  // as the forward computes it, as the backward does for sums, and its slope
