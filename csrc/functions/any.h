@@ -14,20 +14,16 @@ struct AnyFunction {
 
 template <class F, class Scalar>
 struct Any {
-  // Two vectors at a time: their chains of steps overlap.
   static void value(const Vec<Scalar>* u, Vec<Scalar>* value, int n) {
-    for (int i = 0; i < n; i += 2) {
+    for (int i = 0; i < n; ++i) {
       value[i] = F::value(u[i]);
-      value[i + 1] = F::value(u[i + 1]);
     }
   }
   static void gradient(const Vec<Scalar>* u, Vec<Scalar>* value, Vec<Scalar>* slope, int n) {
-    for (int i = 0; i < n; i += 2) {
-      const auto first = F::value_and_slope(u[i]), second = F::value_and_slope(u[i + 1]);
-      value[i] = first.value;
-      value[i + 1] = second.value;
-      slope[i] = first.slope;
-      slope[i + 1] = second.slope;
+    for (int i = 0; i < n; ++i) {
+      const auto both = F::value_and_slope(u[i]);
+      value[i] = both.value;
+      slope[i] = both.slope;
     }
   }
 };

@@ -84,10 +84,10 @@ template <class V>
 DERF_INLINE V magic() {
   return V(NumberIn<V>(is_wide<V> ? 0x1.8p52 : 0x1.8p23));
 }
-// The nearest whole number to x c + d, for |x c + d| < 2^22.
+// The nearest whole number to x c, for |x c| < 2^22.
 template <class V>
-DERF_INLINE V nearest(V x, double c, double d = 0) {
-  return fmadd(x, number<V>(c), magic<V>() + number<V>(d)) - magic<V>();
+DERF_INLINE V nearest(V x, double c) {
+  return fmadd(x, number<V>(c), magic<V>()) - magic<V>();
 }
 
 // ln(2) in two parts, the first of so few bits that a whole number times it is exact.
@@ -155,6 +155,16 @@ DERF_INLINE V log1p(V a) {
   return select_infinite(a, a, result);
 }
 
+// asinh(a) = log(a + sqrt(a^2 + 1)), and log(2 a) where a^2 may be infinite.
+template <class V>
+DERF_INLINE V arcsinh(V a) {
+  const V v = a * a, one = number<V>(1), large = number<V>(0x1p60);
+  const V near = fmadd(a * v, polynomial_at<coefficients::Arcsinh<NumberIn<V>>>(v), a);
+  const V log = log1p(select_greater(a, large, a, a + (square_root(v + one) - one)));
+  const V far = log + select_greater(a, large, number<V>(0.693147180559945309), number<V>(0));
+  return select_greater(a, number<V>(0.5), far, near);
+}
+
 // a^(-1/3): a guess by the exponent, within 4%, and steps that cube its error.
 template <class V>
 DERF_INLINE V inverse_cube_root(V a) {
@@ -185,7 +195,7 @@ DERF_INLINE V inverse_cube_root(V a) {
 template <class V>
 DERF_INLINE V scaled_arctangent(V a) {
   const V one = number<V>(1), t = select_greater(a, one, divide(one, a), a);
-  const V p = t * polynomial_at<coefficients::Arctangent<NumberIn<V>>>(t * t);
+  const V p = t * horner<coefficients::Arctangent<NumberIn<V>>, 0, 1>(t * t);  // two halves would cancel each other
   return select_greater(a, one, one - p, p);
 }
 
@@ -216,8 +226,14 @@ template <bool cosine, class V>
 DERF_INLINE V sine_of_moderate(V a) {
   using Scalar = NumberIn<V>;
   using Pi = coefficients::Pi<Scalar>;
-  const V k = nearest(a, 0.318309886183790672, cosine ? -0.5 : 0);
-  const V n = cosine ? k + number<V>(0.5) : k;
+  constexpr double inverse_of_pi = 0.318309886183790672;
+  V k, n;
+  if constexpr (cosine) {  // there are no halves where `magic` is
+    k = (fmadd(a, number<V>(inverse_of_pi), number<V>(-0.5)) + magic<V>()) - magic<V>();
+    n = k + number<V>(0.5);
+  } else {
+    k = n = nearest(a, inverse_of_pi);
+  }
   constexpr Scalar first = Pi::part[0], second = Pi::part[1], third = Pi::part[2], rest = Pi::part[3];
   const V r = fnmadd(n, V(rest), fnmadd(n, V(third), fnmadd(n, V(second), fnmadd(n, V(first), a))));
   const auto odd = bits(k + magic<V>()) + (cosine ? 1 : 0);

@@ -11,6 +11,7 @@ template <class Scalar> struct Pi;
 template <class Scalar> struct Exponential;
 template <class Scalar> struct Logarithm;
 template <class Scalar> struct Sine;
+template <class Scalar> struct Arcsinh;
 template <class Scalar> struct Arctangent;
 
 template <> struct TanhValue<double, 16, 14> {  // |P - exact| < 2^-52.5
@@ -302,6 +303,22 @@ template <> struct Sine<double> {  // relative error < 2^-60
   static constexpr double polynomial[] = {
        -0x1.5555555555555p-3, 0x1.11111111110c1p-7, -0x1.a01a01a0148bdp-13, 0x1.71de3a5287c8bp-19,
        -0x1.ae6454cb579efp-26, 0x1.6123cb290ad83p-33, -0x1.ae431d97fbc86p-41, 0x1.8829a2b58361cp-49};
+};
+
+template <> struct Arcsinh<float> {  // relative error < 2^-26
+  static constexpr int degree = 5;
+  static constexpr float polynomial[] = {
+       -0x1.5555540000000p-3f, 0x1.33320a0000000p-4f, -0x1.6d78c40000000p-5f, 0x1.ebbb6e0000000p-6f,
+       -0x1.475a140000000p-6f, 0x1.2c683a0000000p-7f};
+};
+
+template <> struct Arcsinh<double> {  // relative error < 2^-54
+  static constexpr int degree = 12;
+  static constexpr double polynomial[] = {
+       -0x1.5555555555554p-3, 0x1.3333333333043p-4, -0x1.6db6db6d8dabap-5, 0x1.f1c71c5f955e7p-6,
+       -0x1.6e8ba0887d1d6p-6, 0x1.1c4e91b77e175p-6, -0x1.c993bfa67a6aep-7, 0x1.7a4ba7f442f96p-7,
+       -0x1.3e2af88dd96dep-7, 0x1.0a1d9b172a542p-7, -0x1.9e7a6144a52e9p-8, 0x1.012ffcedc3949p-8,
+       -0x1.65a58644ee8adp-10};
 };
 
 template <> struct Arctangent<float> {  // relative error < 2^-25.9

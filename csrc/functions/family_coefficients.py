@@ -15,6 +15,7 @@ exponential: e^-r = 1 - r + r^2 P(r), |r| <= ln(2)/2.
 logarithm: log(1 + t) = t + t^2 P(t), 1 + t in [sqrt(1/2), sqrt(2)].
 sine: sin(r) = r + r^3 P(r^2), |r| <= pi/2.
 arctangent: 2/pi atan(t) = t P(t^2), |t| <= 1.
+arcsinh: asinh(a) = a + a^3 P(a^2), a <= 1/2.
 pi: in parts of few bits, so that a whole number times a part is exact.
 inverse of pi: its bits, 64 a word, behind a word of zeros.
 """
@@ -22,7 +23,7 @@ inverse of pi: its bits, 64 a word, behind a word of zeros.
 import pathlib
 import sys
 
-from mpmath import atan, exp, log, mpf, pi, polyval, sin, sqrt, tanh, workprec
+from mpmath import asinh, atan, exp, log, mpf, pi, polyval, sin, sqrt, tanh, workprec
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from coefficients import (  # noqa: E402
@@ -73,6 +74,8 @@ ELEMENTARY = [
     ("Logarithm", "double", 19, 56.5),
     ("Sine", "float", 3, 27),
     ("Sine", "double", 7, 60),
+    ("Arcsinh", "float", 5, 26),
+    ("Arcsinh", "double", 12, 54),
     ("Arctangent", "float", 8, 25.9),
     ("Arctangent", "double", 19, 55),
 ]
@@ -109,6 +112,11 @@ def elementary(name):
             lambda v: (sin(sqrt(v)) / sqrt(v) - 1) / v if v else -mpf(1) / 6,
             lambda v, p: 1 + v * p,
             (mpf(0), (pi / 2) ** 2),
+        ),
+        "Arcsinh": (
+            lambda v: (asinh(sqrt(v)) / sqrt(v) - 1) / v if v else -mpf(1) / 6,
+            lambda v, p: 1 + v * p,
+            (mpf(0), mpf(1) / 4),
         ),
         "Arctangent": (
             lambda v: 2 / pi * (atan(sqrt(v)) / sqrt(v) if v else 1),

@@ -96,16 +96,20 @@ struct Tanh {
   // tanh(u / value_unit)
   template <size_t n>
   static inline __attribute__((always_inline)) Pack<Scalar, n> value(const Pack<Scalar, n>& u) {
+    // On magnitudes: near 0 a small P of either sign would take the sign from a zero.
+    const auto size = each([](V x) { return magnitude(x); }, u);
     if constexpr (is_short) {
       using Short = typename Choice::Short;
-      const auto a = each([](V x) { return number_at_most(magnitude(x), Short::end); }, u);
-      const auto m = each([](V x) { return limited(x, Short::kink); }, u);
-      return each([](V x, V y) { return x * y; }, m, on_growing_pieces<Short>(a));
+      const auto a = each([](V x) { return number_at_most(x, Short::end); }, size);
+      const auto m = each([](V x) { return at_most(x, Short::kink); }, size);
+      const auto times = [](V x, V y, V sign) { return with_sign_of(x * y, sign); };
+      return each(times, m, on_growing_pieces<Short>(a), u);
     } else if constexpr (Choice::on_table) {
       using Full = typename Choice::Full;
-      const auto a = each([](V x) { return number_at_most(magnitude(x), Full::end); }, u);
-      const auto m = each([](V x) { return limited(x, Full::kink); }, u);
-      return each([](V x, V y) { return fmadd(x, y, x); }, m, on_growing_pieces<Full>(a));
+      const auto a = each([](V x) { return number_at_most(x, Full::end); }, size);
+      const auto m = each([](V x) { return at_most(x, Full::kink); }, size);
+      const auto sum = [](V x, V y, V sign) { return with_sign_of(fmadd(x, y, x), sign); };
+      return each(sum, m, on_growing_pieces<Full>(a), u);
     } else {
       return gradient<true>(each([](V x) { return x * V(gradient_unit); }, u)).value;
     }
@@ -128,16 +132,16 @@ struct Tanh {
     out.alive = each([](V x) { return differs(x, limit); }, a);
     out.slope = each([](V x) { return x * V(4) * (V(1) - x); }, w);
     if constexpr (want_value) {
-      out.value = each([](V x, V sign) { return with_sign_of(fnmadd(x, V(2), V(1)), sign); }, w, u);
+      auto size = each([](V x) { return fnmadd(x, V(2), V(1)); }, w);
       if constexpr (!is_short && !Choice::on_table) {
         using Near = coefficients::TanhNear<Scalar>;
-        const auto h = each([](V x) { return x * V(1 / gradient_unit); }, u);
+        const auto h = each([](V x) { return x * V(1 / gradient_unit); }, a);
         const auto p = polynomial(Near::polynomial, each([](V x) { return x * x; }, h));
         const auto near = each([](V x, V y) { return fmadd(x, y, x); }, h, p);
-        out.value = each(
-            [](V x, V y, V z) { return select_greater(x, V(Near::join * Scalar(gradient_unit)), y, z); }, a, out.value,
-            near);
+        const auto select = [](V x, V y, V z) { return select_greater(x, V(Near::join), y, z); };
+        size = each(select, h, size, near);
       }
+      out.value = each([](V x, V sign) { return with_sign_of(x, sign); }, size, u);
     }
     return out;
   }
@@ -180,9 +184,10 @@ struct Tanh {
   using Number = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
   DERF_THREAD static Number value(Number u) {
-    const Number a = std::fabs(u), near = std::fma(u, polynomial_at<coefficients::TanhNear<Number>>(u * u), u);
+    using Near = coefficients::TanhNear<Number>;
+    const Number a = std::fabs(u), near = std::fma(a, polynomial_at<Near>(a * a), a);
     const Number far = std::fma(Number(-2), weight(a), Number(1));
-    return a > coefficients::TanhNear<Number>::join ? std::copysign(far, u) : near;  // NaN is near
+    return std::copysign(a > Near::join ? far : near, u);  // NaN is near
   }
 
   DERF_THREAD static Number slope(Number u) {

@@ -46,6 +46,7 @@ inline Tensor times_exp_minus(const Tensor& x, const Tensor& a) {
   return x * root * root;
 }
 inline Tensor log1p(const Tensor& a) { return at::log1p(a); }
+inline Tensor arcsinh(const Tensor& a) { return at::asinh(a); }
 inline Tensor inverse_cube_root(const Tensor& a) {
   const Tensor y = at::pow(a.clamp_min(1e-300), -1. / 3);  // the exponent is rounded, and a step makes up for it
   return y + y * (1 - a * y * y * y) * (1. / 3);

@@ -13,7 +13,7 @@
 //   square_root(a)
 //   divide(x, a)                        x / a; where a > 2^126 it may be 0
 //   exp_minus(a), one_minus_exp_minus(a), times_exp_minus(x, a)    e^-a, 1 - e^-a, x e^-a, which may be denormal
-//   log1p(a)
+//   log1p(a), arcsinh(a)
 //   inverse_cube_root(a)                0 < a < Inf; finite for 0
 //   scaled_arctangent(a)                2/pi atan(a)
 //   quarter_sine(a)                     sin(a) for a <= pi/2
