@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "functions/composite.h"
 #include "operands.h"
 
 namespace derf {
@@ -75,7 +76,7 @@ Options options(std::string_view function, int64_t channel_dim, double weight_of
   check_number(!clip || *clip > 0, "clip", clip.value_or(1), "positive");
   check_number(std::isfinite(output_shift), "output_shift", output_shift, "finite");
   check_number(sign == 1 || sign == -1, "sign", double(sign), "1 or -1");
-  const Function f = function_named(function);
+  const Function f = function_of(function);
   TORCH_CHECK_VALUE(linear_mix == 0 || f != Function::linear,
                     "derf: linear_mix must be 0 where function is \"linear\", which it would mix with itself, but is ",
                     linear_mix);

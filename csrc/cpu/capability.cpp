@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <string>
 
+#include "../functions/composite.h"
 #include "../operators.h"
 
 namespace derf::cpu {
@@ -66,6 +67,6 @@ void derf::evaluate(const std::string& function, const std::string& capability, 
                     : dtype == "bfloat16" ? std::optional(Type::bf16)
                                           : std::nullopt;
   TORCH_CHECK_VALUE(type, "derf: dtype must be float64, float32, float16 or bfloat16, but is \"", dtype, "\"");
-  (*kernels)->evaluate({function_named(function), *type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
+  (*kernels)->evaluate({function_of(function), *type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
                         reinterpret_cast<void*>(value_in_sums), reinterpret_cast<void*>(slope), count});
 }
