@@ -108,7 +108,7 @@ EXACT = {
     "satursin": (
         lambda a: mp.sin(a) if a < mp.pi / 2 else mp.mpf(1),
         lambda a: mp.cos(a) if a < mp.pi / 2 else mp.mpf(0),
-        lambda a: -mp.sin(a) if a < mp.pi / 2 else mp.mpf(0),
+        lambda a: -mp.sin(a) if a < HALF_PI else mp.mpf(0),
     ),
     "linear_clip": _clip(*_linear()),
     "logsign_clip": _clip(*_logsign()),

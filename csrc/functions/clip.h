@@ -1,11 +1,11 @@
 // Functions between -1 and 1, and their ends beyond. As with torch.clamp, the slope at an end is the inner one
 #pragma once
-#include "world.h"
 #include "arcsinh.h"
 #include "linear.h"
 #include "logquad.h"
 #include "logsign.h"
 #include "power23.h"
+#include "world.h"
 
 namespace DERF_WORLD {
 

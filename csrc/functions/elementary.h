@@ -147,8 +147,8 @@ template <class V>
 DERF_INLINE V log1p(V a) {
   using Scalar = NumberIn<V>;
   constexpr int mantissa = is_wide<V> ? 52 : 23;
-  constexpr auto root_of_half = __builtin_bit_cast(std::conditional_t<is_wide<V>, int64_t, int32_t>,
-                                                   Scalar(0.707106781186547524));
+  constexpr auto root_of_half =
+      __builtin_bit_cast(std::conditional_t<is_wide<V>, int64_t, int32_t>, Scalar(0.707106781186547524));
   constexpr auto exponent = ~((decltype(root_of_half)(1) << mantissa) - 1);
   const auto above = bits(number<V>(1) + a) - root_of_half;
   const V scale = from_bits<Scalar>(bits(number<V>(4)) - (above & exponent));  // 4 / 2^n: 1 / 2^128 would be denormal

@@ -6,6 +6,7 @@ namespace derf::coefficients {
 template <class Scalar, int pieces, int degree> struct TanhValue;
 template <int pieces, int degree> struct TanhShort;
 template <class Scalar> struct TanhNear;
+template <class Scalar> struct TanhNearInThread;
 template <class Scalar, int entries, bool in_base_2> struct Power;
 template <class Scalar> struct Pi;
 template <class Scalar> struct Exponential;
@@ -198,6 +199,14 @@ template <> struct TanhNear<double> {  // relative error < 2^-55
        -0x1.6339512f15431p-57, -0x1.55555555554d5p-2, 0x1.111111110963fp-3, -0x1.ba1ba1b456604p-5,
        0x1.664f47632f106p-6, -0x1.226e143b72e09p-7, 0x1.d6cef3e741988p-9, -0x1.7d66d817a27e7p-10,
        0x1.335bca2d2c9c9p-11, -0x1.df0b748a4c6c4p-13, 0x1.42f95938cc1d5p-14, -0x1.0c9896bed2287p-16};
+};
+
+template <> struct TanhNearInThread<float> {  // relative error < 2^-26.5
+  static constexpr int degree = 7;
+  static constexpr float join = 0x1.0000000000000p+0f;
+  static constexpr float polynomial[] = {
+       -0x1.2222640000000p-28f, -0x1.5555300000000p-2f, 0x1.110aea0000000p-3f, -0x1.b94f7e0000000p-5f,
+       0x1.5fadfc0000000p-6f, -0x1.0370560000000p-7f, 0x1.2b22ec0000000p-9f, -0x1.7282780000000p-12f};
 };
 
 template <> struct Power<double, 1, false> {  // relative error < 2^-55

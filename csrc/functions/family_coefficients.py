@@ -55,8 +55,12 @@ TANH_SHORT = [
     (8, 4, mpf(3) / 4, 2, mpf("5.6"), 14.8),
     (8, 5, mpf(3) / 4, 2, mpf("6.7"), 18.2),
 ]
-# type, degree, join, bits
-TANH_NEAR = [("float", 5, mpf(5) / 8, 27), ("double", 11, mpf(5) / 8, 55)]
+# name, type, degree, join, bits; a GPU's power of two is less exact, so 1 - 2 w has to wait
+TANH_NEAR = [
+    ("TanhNear", "float", 5, mpf(5) / 8, 27),
+    ("TanhNear", "double", 11, mpf(5) / 8, 55),
+    ("TanhNearInThread", "float", 7, mpf(1), 26.5),
+]
 # type, entries, degree of e^-r, in base 2, bits, as SLOPE in coefficients.py
 POWER = [
     ("double", 1, 11, False, 55),
@@ -233,6 +237,7 @@ def header():
         "template <class Scalar, int pieces, int degree> struct TanhValue;",
         "template <int pieces, int degree> struct TanhShort;",
         "template <class Scalar> struct TanhNear;",
+        "template <class Scalar> struct TanhNearInThread;",
         "template <class Scalar, int entries, bool in_base_2> struct Power;",
         "template <class Scalar> struct Pi;",
         *(f"template <class Scalar> struct {name};" for name in dict.fromkeys(row[0] for row in ELEMENTARY)),
@@ -260,10 +265,10 @@ def header():
             f"  static constexpr float end = {literal('float', end)};",
             *table_lines("float", table, pieces, degree),
         ]
-    for ctype, degree, join, bits in TANH_NEAR:
+    for name, ctype, degree, join, bits in TANH_NEAR:
         out += [
             "",
-            f"template <> struct TanhNear<{ctype}> {{  // relative error < 2^-{bits}",
+            f"template <> struct {name}<{ctype}> {{  // relative error < 2^-{bits}",
             f"  static constexpr int degree = {degree};",
             f"  static constexpr {ctype} join = {literal(ctype, join)};",
             f"  static constexpr {ctype} polynomial[] = {{\n       {rows(ctype, near_0(degree, join, bits), 4)}}};",

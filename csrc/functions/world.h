@@ -24,8 +24,6 @@
 #include "tensor.h"
 #define DERF_WORLD derf::composite
 #define DERF_INLINE inline
-#elif defined(CPU_CAPABILITY)
-#include "elementary.h"
 #else
 #include "elementary.h"
 #endif
