@@ -169,6 +169,13 @@ DERF_INLINE V arcsinh(V a) {
   return select_greater(a, number<V>(0.5), far, near);
 }
 
+// The same up to 1, and more than 1 from there on.
+template <class V>
+DERF_INLINE V arcsinh_to_one(V a) {
+  const V v = a * a, near = fmadd(a * v, horner<coefficients::ArcsinhToOne<NumberIn<V>>, 0, 1>(v), a);
+  return select_greater(a, number<V>(1.176), number<V>(2), near);
+}
+
 // a^(-1/3): a guess by the exponent, within 4%, and steps that cube its error.
 template <class V>
 DERF_INLINE V inverse_cube_root(V a) {

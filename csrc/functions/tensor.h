@@ -49,6 +49,7 @@ inline Tensor times_exp_minus(const Tensor& x, const Tensor& a) {
 }
 using at::arcsinh;
 using at::log1p;
+inline Tensor arcsinh_to_one(const Tensor& a) { return at::arcsinh(a); }
 inline Tensor inverse_cube_root(const Tensor& a) {
   const Tensor y = at::pow(a, -1. / 3);  // the exponent is rounded, and a step makes up for it
   return zero_where_zero(y + y * (1 - a * y * y * y) * (1. / 3), a);
