@@ -1,4 +1,5 @@
-"""How exact derf's error function and slope are on each instruction set: `python benchmarks/accuracy.py`, a minute.
+"""How exact derf's error function and slope are on each instruction set: `python benchmarks/accuracy.py`, a minute;
+`python benchmarks/accuracy.py family` has the worst errors of all other functions, two minutes.
 
 float32 and 16-bit values are compared with float64 (whose own error, below 2^-52, is not seen there) at every 97th
 float and on a dense grid, float64 with mpmath's 40 digits. PyTorch's own erf and its formula for the slope, in the
@@ -18,6 +19,9 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 avx512_on_host = importlib.import_module("avx512_on_host")  # AVX-512's own source, where the processor has none
 ON_HOST = [] if avx512_on_host.WHY_NOT else ["avx512 on host"]
+family = importlib.import_module("functions_reference")
+reference = importlib.import_module("reference")
+samples = importlib.import_module("samples")
 
 
 def ours(capability: str, dtype: str, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,6 +63,43 @@ def report(name: str, results: tuple[Tensor, Tensor, Tensor], true_value: Tensor
     print(line + f" absolute, where below 2^-20: {bits(slope_error[~large].max().item())}")
 
 
+def worst(name: str, target: str, u: Tensor, exact: tuple[Tensor, Tensor, Tensor]) -> str:
+    """The value's worst error in ulp, and the slope's relative one where it is at least 2^-20."""
+    results = torch.empty_like(u), torch.empty_like(u), torch.empty_like(u)
+    dtype = str(u.dtype).removeprefix("torch.")
+    if target == "composite":
+        for order in (0, 1):
+            addresses = u.data_ptr(), results[2 * order].data_ptr()
+            derf._C.evaluate_composite(name, dtype, order, *addresses, u.numel())
+    elif target == "cuda on host":
+        results = importlib.import_module("cuda_on_host").library().evaluate(u, u.dtype, name)
+    else:
+        derf._C.evaluate(name, target, dtype, *(t.data_ptr() for t in (u, *results)), u.numel())
+    value, rest, slope = exact
+    ulp = reference.ulp_error(results[0], value, u.dtype, rest).max().item()
+    large = slope.abs() >= 2**-20
+    if name.endswith("_clip"):  # beside the kink a value that rounds to 1 may have either slope
+        large &= slope.abs() * (value.abs() - 1).abs() > 2**-20
+    relative = ((results[2].double() - slope) / slope)[large].abs().max().item() if large.any() else 0
+    return f"{ulp:5.2f} {bits(max(relative, 2**-60)):>7}"
+
+
+def report_family() -> None:
+    targets = [*derf._C.capabilities(), "cuda on host", "composite"]
+    print("Worst error of the value in ulp, and relative error of the slope where it is >= 2^-20")
+    singles = torch.cat([samples.float32_samples(4), samples.float32_between(2.0**-10, 20.0, 701)])
+    doubles = samples.float64_samples(1500)
+    for u in (singles, doubles):
+        print(f"{u.dtype!s:14}", *(f"{target:>14}" for target in targets))
+        for name in family.NAMES:
+            if u.dtype == torch.float32:
+                value, slope = family.values64(name, u)
+                exact = value, torch.zeros(()), slope
+            else:
+                exact = *family.exact(name, u, 0), family.exact(name, u, 1)[0]
+            print(f"{name:14}", *(f"{worst(name, target, u, exact):>14}" for target in targets), flush=True)
+
+
 def float32_points() -> Tensor:
     every = torch.arange(0, 0x7F800000, 97, dtype=torch.int32).view(torch.float32)
     grid = torch.linspace(0, 6, 6_000_001)
@@ -67,6 +108,8 @@ def float32_points() -> Tensor:
 
 def main() -> None:
     print(derf.show_config(), end="\n\n")
+    if "family" in sys.argv[1:]:
+        return report_family()
     u = float32_points()
     exact = torch.where(u.abs() < 1e-8, u.double() * 2 / math.sqrt(math.pi), torch.erf(u.double()))
     truth = exact, torchs(u.double())[2]

@@ -1,7 +1,7 @@
 """The truth about every function of the family, from its definition: nothing here calls the package under test.
 
-``EXACT`` has f, f' and f'' for mpmath, at a >= 0 (f and f'' are odd, f' is even); ``value64``, ``slope64`` are float64 for
-millions of float32 arguments, checked against it. Where a slope is infinite or has a jump, ``EXACT`` says what torch's
+``EXACT`` has f, f' and f'' for mpmath, at a >= 0 (f and f'' are odd, f' is even); ``values64`` is float64 for millions
+of float32 arguments, checked against it. Where a slope is infinite or has a jump, ``EXACT`` says what torch's
 clamp would: the inner slope at the ends of what is clipped, and 0 where it is infinite.
 """
 
@@ -108,7 +108,7 @@ EXACT = {
     "satursin": (
         lambda a: mp.sin(a) if a < mp.pi / 2 else mp.mpf(1),
         lambda a: mp.cos(a) if a < mp.pi / 2 else mp.mpf(0),
-        lambda a: -mp.sin(a) if a < mp.pi / 2 else mp.mpf(0),
+        lambda a: -mp.sin(a) if a < HALF_PI else mp.mpf(0),
     ),
     "linear_clip": _clip(*_linear()),
     "logsign_clip": _clip(*_logsign()),
@@ -218,4 +218,4 @@ def _of_magnitude(name, a):
 def values64(name, u):
     """f and f' in float64 at float32 numbers, relative error below 1e-13 (where they are not tiny)."""
     value, slope = _of_magnitude(name, u.double().abs())
-    return torch.copysign(value, value * u.double().sign()) if name in ("sin",) else value * u.double().sign(), slope
+    return value * u.double().sign(), slope

@@ -11,18 +11,27 @@ import pytest
 FUNCTIONS = pathlib.Path(__file__).parent.parent / "csrc" / "functions"
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("coefficients", FUNCTIONS / "coefficients.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, FUNCTIONS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_header_is_what_the_script_computes(script):
-    assert script.header() == (FUNCTIONS / "erf_coefficients.h").read_text()
+@pytest.mark.parametrize(
+    ("name", "header"), [("coefficients", "erf_coefficients.h"), ("family_coefficients", "family_coefficients.h")]
+)
+def test_the_header_is_what_the_script_computes(name, header):
+    assert script(name).header() == (FUNCTIONS / header).read_text()
 
 
-def test_a_bound_that_does_not_hold_stops_the_script(script):
+def test_a_bound_that_does_not_hold_stops_the_scripts():
     with pytest.raises(SystemExit, match=re.escape("slope float 1 3")):
-        script.slope_parts("float", 1, 3, False, 22.5)
+        script("coefficients").slope_parts("float", 1, 3, False, 22.5)
+    family = script("family_coefficients")
+    with pytest.raises(SystemExit, match=re.escape("Sine, 3: error 2^-27")):
+        family.elementary_polynomial("Sine", 3, 28)
+    with pytest.raises(SystemExit, match=re.escape("value float 16 5, piece 7: error 2^-24")):
+        family.tanh_table("value float 16 5", 16, 5, family.mpf(5) / 8, 5, 25, family.mpf(1), relative=False)
+    with pytest.raises(SystemExit, match=re.escape("near 0, 4: error 2^-2")):
+        family.near_0(4, family.mpf(5) / 8, 27)

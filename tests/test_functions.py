@@ -16,7 +16,7 @@ import pytest
 import reference
 import torch
 from samples import SIXTEEN_BITS, dtype_name, every_value, float32_between, float32_samples, float64_samples
-from tolerance import SLOPE, SLOPE_THRESHOLD, slope_bound
+from tolerance import SLOPE_THRESHOLD, slope_bound
 
 pytestmark = pytest.mark.skipif(derf._C is None, reason="this build of the package has no derf._C")
 
@@ -59,14 +59,16 @@ def float64_arguments():
     multiples = torch.tensor([1, 2, 3, 5, 100, 1e5, 1e7, 1e15, 1e200], dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
     near_one = 1 + 0.7 * torch.randn(60, dtype=torch.float64, generator=generator)
-    return torch.cat([float64_samples(300), near_one, multiples * math.pi, multiples * (math.pi / 2)])
+    return torch.cat([float64_samples(240), near_one, multiples * math.pi, multiples * (math.pi / 2)])
 
 
 @functools.cache
 def float32_arguments():
     dense = [float32_between(2.0**-10, 20.0, 3001), float32_between(20.0, 2.0**20, 15013)]
     ends = torch.tensor([1.0, math.e - 1, math.sqrt(math.e - 1), math.sinh(1), math.pi / 2])
-    return torch.cat([float32_samples(10), *dense, *(s * ends * (1 + k * 2**-23) for s in (1, -1) for k in range(-4, 5))])
+    return torch.cat(
+        [float32_samples(10), *dense, *(s * ends * (1 + k * 2**-23) for s in (1, -1) for k in range(-4, 5))]
+    )
 
 
 @functools.cache
@@ -100,7 +102,11 @@ def test_value_and_slope(target, name, dtype):
     else:
         error, message = worst_of(reference.ulp_error(value_too, exact, dtype, rest), u, "ulp beside the slope")
         assert error <= ULP[name], message
-    error, message = worst_of((slope_found.double() - slope).abs() / slope_bound(slope.abs(), dtype), u, "slope")
+    error = (slope_found.double() - slope).abs() / slope_bound(slope.abs(), dtype)
+    if name in family.CLIPPED:  # what a value that rounds to 1 was before is tried below
+        unclipped = family.values64(name.removesuffix("_clip"), u)[0].abs()
+        error[(unclipped - 1).abs() <= ULP[name] * torch.finfo(dtype).eps] = 0
+    error, message = worst_of(error, u, "slope")
     assert error <= 1, message
     assert torch.equal(value.signbit(), u.signbit()) or name in ("sin",)
 
@@ -134,8 +140,11 @@ def test_a_slope_is_0_just_where_the_value_is_clipped(target, name, dtype):
     u = torch.cat([u, -u])
     value, value_too, slope = evaluate(target, name, dtype, u)
     unclipped = evaluate(target, name.removesuffix("_clip"), dtype, u)
-    assert (value.abs() <= 1).all() and torch.equal(value_too.abs() < 1, unclipped[1].abs() < 1)
-    assert torch.equal(slope, torch.where(unclipped[1].abs() > 1, 0, unclipped[2]))
+    assert (value.abs() <= 1).all()
+    inner = slope == unclipped[2]
+    assert (inner | (slope == 0)).all() and inner[value_too.abs() < 1].all()
+    beside = ULP[name] * spacing * 4
+    assert inner[u.abs() < edge * (1 - beside)].all() and (slope[u.abs() > edge * (1 + beside)] == 0).all()
     if name == "linear_clip":
         assert torch.equal(slope == 1, u.abs() <= 1)
     inside = torch.tensor(0.5, dtype=dtype) * edge
@@ -176,9 +185,7 @@ def test_other_functions_of_16_bit_tensors_run_in_float32(target, name):
     u = float32_between(0.01, 10.0, 50021)
     if name not in ("erf", "tanh"):
         for dtype in SIXTEEN_BITS:
-            for a, b in zip(
-                evaluate(target, name, dtype, u), evaluate(target, name, torch.float32, u), strict=True
-            ):
+            for a, b in zip(evaluate(target, name, dtype, u), evaluate(target, name, torch.float32, u), strict=True):
                 assert reference.same_bits(a, b)
 
 
@@ -190,8 +197,9 @@ def test_second_derivative(name):
     assert found.isfinite().all()
     # Beside a zero of the second derivative of order 1 at 1 or so, an absolute error of 1e-15.
     bound = 1e-9 * exact.abs() + 1e-15 * (u.abs() < 100) + torch.finfo(torch.float64).tiny
-    bound[~exact.isfinite()] = torch.inf  # where it is too large for a number it is 0
-    error, message = worst_of((found - exact).abs() / bound, u, "second derivative")
+    assert (found[~exact.isfinite()] == 0).all()  # as where it is infinite
+    error = torch.where(exact.isfinite(), (found - exact).abs() / bound, 0)
+    error, message = worst_of(error, u, "second derivative")
     assert error <= 1, message
     special = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan], dtype=torch.float64)
     found = composite(name, special, 2)
@@ -242,6 +250,6 @@ def test_the_float64_formulas_are_what_mpmath_says():
         value, slope = family.values64(name, u)
         for found, order in ((value, 0), (slope, 1)):
             exact = family.exact(name, u, order)[0]
-            bound = 1e-12 * exact.abs().clamp(min=SLOPE_THRESHOLD if order else 1e-300) + SLOPE[torch.float64] * order * 0
+            bound = 1e-12 * exact.abs().clamp(min=SLOPE_THRESHOLD if order else 1e-300)
             error, message = worst_of((found - exact).abs() / bound, u, f"{name}, order {order}")
             assert error <= 1, message

@@ -1,11 +1,11 @@
 // Functions between -1 and 1, and their ends beyond. As with torch.clamp, the slope at an end is the inner one
 #pragma once
-#include "world.h"
 #include "arcsinh.h"
 #include "linear.h"
 #include "logquad.h"
 #include "logsign.h"
 #include "power23.h"
+#include "world.h"
 
 namespace DERF_WORLD {
 
@@ -44,7 +44,18 @@ struct LogquadClip : Clipped<Logquad> {
 struct Power23Clip : Clipped<Power23> {
   static constexpr Facts facts{"clip(sign(u) * abs(u) ** (2 / 3), -1, 1)", 1, 4, true, paper};
 };
-struct ArcsinhClip : Clipped<Arcsinh> {
+struct ArcsinhToOne : Arcsinh {
+  template <class V>
+  DERF_INLINE static V value(V u) {
+    return with_sign_of(arcsinh_to_one(magnitude(u)), u);
+  }
+
+  template <class V>
+  DERF_INLINE static ValueAndSlope<V> value_and_slope(V u) {
+    return {value(u), divide(number<V>(1), square_root(fmadd(u, u, number<V>(1))))};
+  }
+};
+struct ArcsinhClip : Clipped<ArcsinhToOne> {
   static constexpr Facts facts{"clip(asinh(u), -1, 1)", 1, 4, true, paper};
 };
 

@@ -17,7 +17,7 @@ struct Dampexp {
   template <class V>
   DERF_INLINE static ValueAndSlope<V> value_and_slope(V u) {
     const V a = magnitude(u), x = (number<V>(1) - at_most(a, number<V>(800))) * number<V>(e);
-    return {value(u), exp_minus(a) * x};
+    return {value(u), times_exp_minus(x, a)};
   }
 
   template <class V>

@@ -147,8 +147,8 @@ template <class V>
 DERF_INLINE V log1p(V a) {
   using Scalar = NumberIn<V>;
   constexpr int mantissa = is_wide<V> ? 52 : 23;
-  constexpr auto root_of_half = __builtin_bit_cast(std::conditional_t<is_wide<V>, int64_t, int32_t>,
-                                                   Scalar(0.707106781186547524));
+  constexpr auto root_of_half =
+      __builtin_bit_cast(std::conditional_t<is_wide<V>, int64_t, int32_t>, Scalar(0.707106781186547524));
   constexpr auto exponent = ~((decltype(root_of_half)(1) << mantissa) - 1);
   const auto above = bits(number<V>(1) + a) - root_of_half;
   const V scale = from_bits<Scalar>(bits(number<V>(4)) - (above & exponent));  // 4 / 2^n: 1 / 2^128 would be denormal
@@ -167,6 +167,13 @@ DERF_INLINE V arcsinh(V a) {
   const V log = log1p(select_greater(a, large, a, a + (square_root(v + one) - one)));
   const V far = log + select_greater(a, large, number<V>(0.693147180559945309), number<V>(0));
   return select_greater(a, number<V>(0.5), far, near);
+}
+
+// The same up to 1, and more than 1 from there on.
+template <class V>
+DERF_INLINE V arcsinh_to_one(V a) {
+  const V v = a * a, near = fmadd(a * v, horner<coefficients::ArcsinhToOne<NumberIn<V>>, 0, 1>(v), a);
+  return select_greater(a, number<V>(1.176), number<V>(2), near);
 }
 
 // a^(-1/3): a guess by the exponent, within 4%, and steps that cube its error.

@@ -6,12 +6,14 @@ namespace derf::coefficients {
 template <class Scalar, int pieces, int degree> struct TanhValue;
 template <int pieces, int degree> struct TanhShort;
 template <class Scalar> struct TanhNear;
+template <class Scalar> struct TanhNearInThread;
 template <class Scalar, int entries, bool in_base_2> struct Power;
 template <class Scalar> struct Pi;
 template <class Scalar> struct Exponential;
 template <class Scalar> struct Logarithm;
 template <class Scalar> struct Sine;
 template <class Scalar> struct Arcsinh;
+template <class Scalar> struct ArcsinhToOne;
 template <class Scalar> struct Arctangent;
 
 template <> struct TanhValue<double, 16, 14> {  // |P - exact| < 2^-52.5
@@ -200,6 +202,14 @@ template <> struct TanhNear<double> {  // relative error < 2^-55
        0x1.335bca2d2c9c9p-11, -0x1.df0b748a4c6c4p-13, 0x1.42f95938cc1d5p-14, -0x1.0c9896bed2287p-16};
 };
 
+template <> struct TanhNearInThread<float> {  // relative error < 2^-26.5
+  static constexpr int degree = 7;
+  static constexpr float join = 0x1.0000000000000p+0f;
+  static constexpr float polynomial[] = {
+       -0x1.2222640000000p-28f, -0x1.5555300000000p-2f, 0x1.110aea0000000p-3f, -0x1.b94f7e0000000p-5f,
+       0x1.5fadfc0000000p-6f, -0x1.0370560000000p-7f, 0x1.2b22ec0000000p-9f, -0x1.7282780000000p-12f};
+};
+
 template <> struct Power<double, 1, false> {  // relative error < 2^-55
   static constexpr int entries = 1;
   alignas(64) static constexpr double table[entries] = {
@@ -319,6 +329,25 @@ template <> struct Arcsinh<double> {  // relative error < 2^-54
        -0x1.6e8ba0887d1d6p-6, 0x1.1c4e91b77e175p-6, -0x1.c993bfa67a6aep-7, 0x1.7a4ba7f442f96p-7,
        -0x1.3e2af88dd96dep-7, 0x1.0a1d9b172a542p-7, -0x1.9e7a6144a52e9p-8, 0x1.012ffcedc3949p-8,
        -0x1.65a58644ee8adp-10};
+};
+
+template <> struct ArcsinhToOne<float> {  // relative error < 2^-25
+  static constexpr int degree = 10;
+  static constexpr float polynomial[] = {
+       -0x1.5555520000000p-3f, 0x1.3332160000000p-4f, -0x1.6d93d80000000p-5f, 0x1.ef998a0000000p-6f,
+       -0x1.643c3c0000000p-6f, 0x1.f8fcd20000000p-7f, -0x1.415ae20000000p-7f, 0x1.4a5bd40000000p-8f,
+       -0x1.ea2f400000000p-10f, 0x1.c571320000000p-12f, -0x1.82c1920000000p-15f};
+};
+
+template <> struct ArcsinhToOne<double> {  // relative error < 2^-54
+  static constexpr int degree = 23;
+  static constexpr double polynomial[] = {
+       -0x1.5555555555553p-3, 0x1.3333333332fbcp-4, -0x1.6db6db6d99dc6p-5, 0x1.f1c71c69fb68ap-6,
+       -0x1.6e8ba245c4648p-6, 0x1.1c4ebc0693378p-6, -0x1.c998e897059d1p-7, 0x1.7a826a9233778p-7,
+       -0x1.3fc14ab24b0aep-7, 0x1.126da37b9458bp-7, -0x1.db9b9b451fa51p-8, 0x1.9bf1cd1711e76p-8,
+       -0x1.5eae52c84fc68p-8, 0x1.1e54c521f6376p-8, -0x1.b354fd58bb9ccp-9, 0x1.2a92fe871354ap-9,
+       -0x1.665ea765304d5p-10, 0x1.6d7330fe11376p-11, -0x1.333cbdf14a07dp-12, 0x1.9b8fa322f0aa2p-14,
+       -0x1.a42670fe79ac6p-16, 0x1.31e36293fb096p-18, -0x1.1a29a263fcdc4p-21, 0x1.eeb63a68361b6p-26};
 };
 
 template <> struct Arctangent<float> {  // relative error < 2^-25.9

@@ -2,8 +2,9 @@
 
     python csrc/functions/family_coefficients.py > csrc/functions/family_coefficients.h
 
-Tanh's pieces: a + origin lies in [2^e, 2^(e+1)), cut into equal parts, so pieces grow where tanh flattens. The exponent's
-two lowest bits and the mantissa's first ones are the number of the piece; t is the distance from its lower end.
+Tanh's pieces: a + origin lies in [2^e, 2^(e+1)), cut into equal parts, so pieces grow where tanh flattens. The two
+lowest bits of the exponent and the first ones of the mantissa are the number of the piece; t is the distance from its
+lower end.
 value (float64, float32): tanh(u) = m + m P(a), m = u limited to [-kink, kink]; below the kink P = tanh(a)/a - 1, above
 it tanh(a)/kink - 1.
 short (16 bits): the same, in a unit of length that makes the last piece end where tanh rounds to 1; the last polynomial
@@ -15,7 +16,7 @@ exponential: e^-r = 1 - r + r^2 P(r), |r| <= ln(2)/2.
 logarithm: log(1 + t) = t + t^2 P(t), 1 + t in [sqrt(1/2), sqrt(2)].
 sine: sin(r) = r + r^3 P(r^2), |r| <= pi/2.
 arctangent: 2/pi atan(t) = t P(t^2), |t| <= 1.
-arcsinh: asinh(a) = a + a^3 P(a^2), a <= 1/2.
+arcsinh: asinh(a) = a + a^3 P(a^2), a <= 1/2, or up to where it is 1.
 pi: in parts of few bits, so that a whole number times a part is exact.
 inverse of pi: its bits, 64 a word, behind a word of zeros.
 """
@@ -23,11 +24,10 @@ inverse of pi: its bits, 64 a word, behind a word of zeros.
 import pathlib
 import sys
 
-from mpmath import asinh, atan, exp, log, mpf, pi, polyval, sin, sqrt, tanh, workprec
+from mpmath import asinh, atan, exp, log, mpf, pi, polyval, sin, sinh, sqrt, tanh, workprec
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from coefficients import (  # noqa: E402
-    BASE_2,
     best,
     checked,
     exponent_removed,
@@ -55,8 +55,12 @@ TANH_SHORT = [
     (8, 4, mpf(3) / 4, 2, mpf("5.6"), 14.8),
     (8, 5, mpf(3) / 4, 2, mpf("6.7"), 18.2),
 ]
-# type, degree, join, bits
-TANH_NEAR = [("float", 5, mpf(5) / 8, 27), ("double", 11, mpf(5) / 8, 55)]
+# name, type, degree, join, bits; a GPU's power of two is less exact, so 1 - 2 w has to wait
+TANH_NEAR = [
+    ("TanhNear", "float", 5, mpf(5) / 8, 27),
+    ("TanhNear", "double", 11, mpf(5) / 8, 55),
+    ("TanhNearInThread", "float", 7, mpf(1), 26.5),
+]
 # type, entries, degree of e^-r, in base 2, bits, as SLOPE in coefficients.py
 POWER = [
     ("double", 1, 11, False, 55),
@@ -76,6 +80,8 @@ ELEMENTARY = [
     ("Sine", "double", 7, 60),
     ("Arcsinh", "float", 5, 26),
     ("Arcsinh", "double", 12, 54),
+    ("ArcsinhToOne", "float", 10, 25),
+    ("ArcsinhToOne", "double", 23, 54),
     ("Arctangent", "float", 8, 25.9),
     ("Arctangent", "double", 19, 55),
 ]
@@ -92,6 +98,10 @@ def pi_parts(ctype, bits):
             parts.append(+rest)
         rest -= parts[-1]
     return [*parts, rest]
+
+
+def arcsinh_near_0(v):
+    return (asinh(sqrt(v)) / sqrt(v) - 1) / v if v else -mpf(1) / 6
 
 
 def elementary(name):
@@ -113,11 +123,8 @@ def elementary(name):
             lambda v, p: 1 + v * p,
             (mpf(0), (pi / 2) ** 2),
         ),
-        "Arcsinh": (
-            lambda v: (asinh(sqrt(v)) / sqrt(v) - 1) / v if v else -mpf(1) / 6,
-            lambda v, p: 1 + v * p,
-            (mpf(0), mpf(1) / 4),
-        ),
+        "Arcsinh": (arcsinh_near_0, lambda v, p: 1 + v * p, (mpf(0), mpf(1) / 4)),
+        "ArcsinhToOne": (arcsinh_near_0, lambda v, p: 1 + v * p, (mpf(0), sinh(1) ** 2 * mpf("1.001"))),
         "Arctangent": (
             lambda v: 2 / pi * (atan(sqrt(v)) / sqrt(v) if v else 1),
             lambda v, p: p,
@@ -161,7 +168,7 @@ def ends_of_pieces(pieces, origin):
     return ends
 
 
-def tanh_table(name, pieces, degree, origin, first_above, bits, unit=mpf(1), relative=False):
+def tanh_table(name, pieces, degree, origin, first_above, bits, unit, relative):
     ends = ends_of_pieces(pieces, origin)
     kink, table = ends[first_above][0], [[mpf(0)] * (degree + 1)] * pieces
     for k, (low, high, zero, entry) in enumerate(ends):
@@ -233,13 +240,14 @@ def header():
         "template <class Scalar, int pieces, int degree> struct TanhValue;",
         "template <int pieces, int degree> struct TanhShort;",
         "template <class Scalar> struct TanhNear;",
+        "template <class Scalar> struct TanhNearInThread;",
         "template <class Scalar, int entries, bool in_base_2> struct Power;",
         "template <class Scalar> struct Pi;",
         *(f"template <class Scalar> struct {name};" for name in dict.fromkeys(row[0] for row in ELEMENTARY)),
     ]
     for ctype, pieces, degree, origin, first_above, bits in TANH_VALUE:
         name = f"value {ctype} {pieces} {degree}"
-        kink, ends, table = tanh_table(name, pieces, degree, origin, first_above, bits)
+        kink, ends, table = tanh_table(name, pieces, degree, origin, first_above, bits, mpf(1), relative=False)
         end = (ends[-1][1] + origin) * mpf("0.9999") - origin
         out += [
             "",
@@ -260,10 +268,10 @@ def header():
             f"  static constexpr float end = {literal('float', end)};",
             *table_lines("float", table, pieces, degree),
         ]
-    for ctype, degree, join, bits in TANH_NEAR:
+    for name, ctype, degree, join, bits in TANH_NEAR:
         out += [
             "",
-            f"template <> struct TanhNear<{ctype}> {{  // relative error < 2^-{bits}",
+            f"template <> struct {name}<{ctype}> {{  // relative error < 2^-{bits}",
             f"  static constexpr int degree = {degree};",
             f"  static constexpr {ctype} join = {literal(ctype, join)};",
             f"  static constexpr {ctype} polynomial[] = {{\n       {rows(ctype, near_0(degree, join, bits), 4)}}};",

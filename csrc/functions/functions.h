@@ -1,5 +1,5 @@
-// The family: all functions f of y = weight f(alpha x + shift) + bias. A new one is a file beside this and its two lines
-// here: the #include and the entry of the list.
+// The family: all functions f of y = weight f(alpha x + shift) + bias. A new one is a file beside this and its two
+// lines here: the #include and the entry of the list.
 #pragma once
 #include <optional>
 #include <string>
@@ -7,30 +7,30 @@
 
 #include "facts.h"
 
-#define DERF_FUNCTIONS(X)         \
-  X(erf, Erf)                     \
-  X(tanh, Tanh)                   \
-  X(arctan, Arctan)               \
-  X(isru, Isru)                   \
-  X(relsign, Relsign)             \
-  X(smoothsign, Smoothsign)       \
-  X(cubsign, Cubsign)             \
-  X(expsign, Expsign)             \
-  X(exproot, Exproot)             \
-  X(saturlog, Saturlog)           \
-  X(satursin, Satursin)           \
-  X(linear_clip, LinearClip)      \
-  X(logsign_clip, LogsignClip)    \
-  X(logquad_clip, LogquadClip)    \
-  X(power23_clip, Power23Clip)    \
-  X(arcsinh_clip, ArcsinhClip)    \
-  X(linear, Linear)               \
-  X(logsign, Logsign)             \
-  X(logquad, Logquad)             \
-  X(power23, Power23)             \
-  X(arcsinh, Arcsinh)             \
-  X(sin, Sin)                     \
-  X(dampx, Dampx)                 \
+#define DERF_FUNCTIONS(X)      \
+  X(erf, Erf)                  \
+  X(tanh, Tanh)                \
+  X(arctan, Arctan)            \
+  X(isru, Isru)                \
+  X(relsign, Relsign)          \
+  X(smoothsign, Smoothsign)    \
+  X(cubsign, Cubsign)          \
+  X(expsign, Expsign)          \
+  X(exproot, Exproot)          \
+  X(saturlog, Saturlog)        \
+  X(satursin, Satursin)        \
+  X(linear_clip, LinearClip)   \
+  X(logsign_clip, LogsignClip) \
+  X(logquad_clip, LogquadClip) \
+  X(power23_clip, Power23Clip) \
+  X(arcsinh_clip, ArcsinhClip) \
+  X(linear, Linear)            \
+  X(logsign, Logsign)          \
+  X(logquad, Logquad)          \
+  X(power23, Power23)          \
+  X(arcsinh, Arcsinh)          \
+  X(sin, Sin)                  \
+  X(dampx, Dampx)              \
   X(dampexp, Dampexp)
 
 #if defined(CPU_CAPABILITY) || defined(DERF_COMPOSITE) || defined(DERF_THREADS)
@@ -49,8 +49,8 @@
 #include "logsign.h"
 #include "power23.h"
 #include "relsign.h"
-#include "satursin.h"
 #include "saturlog.h"
+#include "satursin.h"
 #include "sin.h"
 #include "smoothsign.h"
 #include "tanh.h"

@@ -49,6 +49,7 @@ inline Tensor times_exp_minus(const Tensor& x, const Tensor& a) {
 }
 using at::arcsinh;
 using at::log1p;
+inline Tensor arcsinh_to_one(const Tensor& a) { return at::arcsinh(a); }
 inline Tensor inverse_cube_root(const Tensor& a) {
   const Tensor y = at::pow(a, -1. / 3);  // the exponent is rounded, and a step makes up for it
   return zero_where_zero(y + y * (1 - a * y * y * y) * (1. / 3), a);
@@ -57,7 +58,7 @@ inline Tensor scaled_arctangent(const Tensor& a) { return at::atan(a) * 0.636619
 inline Tensor quarter_sine(const Tensor& a) { return at::sin(a); }
 inline Tensor quarter_cosine(const Tensor& a) {
   constexpr double half_pi = 1.570796326794896619;
-  return at::where(a >= half_pi, 0, at::cos(a.clamp_max(half_pi)));
+  return at::where(a > half_pi, 0, at::cos(a.clamp_max(half_pi)).clamp_min(0));  // pi/2 rounded may be past pi/2
 }
 inline Tensor sine(const Tensor& u) { return at::sin(u); }
 inline Tensor cosine(const Tensor& u) { return at::cos(u); }

@@ -110,7 +110,10 @@ DERF_THREAD Number square_root(Number x) {
   return std::sqrt(x);
 }
 // Where y > 2^126 it may be 0.
-DERF_THREAD float divide(float x, float y) { return x * reciprocal_approximately(y); }
+DERF_THREAD float divide(float x, float y) {
+  const float r = reciprocal_approximately(y), q = x * r;
+  return r == 0 ? q : std::fma(std::fma(-y, q, x), r, q);
+}
 DERF_THREAD double divide(double x, double y) { return x / y; }
 
 }  // namespace cuda

@@ -14,6 +14,7 @@
 //   divide(x, a)                        x / a; where a > 2^126 it may be 0
 //   exp_minus(a), one_minus_exp_minus(a), times_exp_minus(x, a)    e^-a, 1 - e^-a, x e^-a, which may be denormal
 //   log1p(a), arcsinh(a)
+//   arcsinh_to_one(a)                   arcsinh up to 1, and more than 1 beyond
 //   inverse_cube_root(a)                0 < a < Inf; finite for 0
 //   scaled_arctangent(a)                2/pi atan(a)
 //   quarter_sine(a)                     sin(a) for a <= pi/2
@@ -24,8 +25,6 @@
 #include "tensor.h"
 #define DERF_WORLD derf::composite
 #define DERF_INLINE inline
-#elif defined(CPU_CAPABILITY)
-#include "elementary.h"
 #else
 #include "elementary.h"
 #endif

@@ -102,6 +102,18 @@ Vector shuffle_quarters(Vector a, Vector b, int which) {
   return std::bit_cast<Vector>(std::array{x[which & 3], x[which >> 2 & 3], y[which >> 4 & 3], y[which >> 6 & 3]});
 }
 
+// The instruction errs by up to 2^-14: here it does so by as much, up or down as the bits have it.
+template <class Vector, class Lane>
+Vector reciprocal(Vector x) {
+  auto lanes = std::bit_cast<LanesOf<Vector, Lane>>(x);
+  for (Lane& lane : lanes) {
+    const auto bits = std::bit_cast<std::array<uint32_t, sizeof(Lane) / 4>>(lane);
+    const bool up = (bits.front() + bits.back()) * 2654435761u >> 31;
+    lane = Lane(1 / double(lane) * (1 + (up ? 0x1p-14 : -0x1p-14)));
+  }
+  return std::bit_cast<Vector>(lanes);
+}
+
 template <class Lane>
 uint64_t compare(__m512i a, __m512i b, int predicate) {
   const auto x = std::bit_cast<LanesOf<__m512i, Lane>>(a), y = std::bit_cast<LanesOf<__m512i, Lane>>(b);
@@ -175,6 +187,8 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_extracti32x8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
+#undef _mm512_rcp14_ps
+#undef _mm512_rcp14_pd
 #undef _mm512_sqrt_ps
 #undef _mm512_sqrt_pd
 #undef _mm512_cvtss_f32
@@ -183,6 +197,8 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_shuffle_i32x4
 #undef _mm512_shuffle_i64x2
 
+#define _mm512_rcp14_ps(x) on_host::reciprocal<__m512, float>(x)
+#define _mm512_rcp14_pd(x) on_host::reciprocal<__m512d, double>(x)
 #define _mm512_load_ps(p) on_host::load_aligned<__m512>(p)
 #define _mm512_store_ps(p, x) on_host::store_aligned<__m512>(p, x)
 #define _mm512_stream_ps(p, x) on_host::stream<__m512>(p, x)

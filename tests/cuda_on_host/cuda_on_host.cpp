@@ -27,7 +27,9 @@ void evaluate_all(derf::Function f, const at::Tensor& u, const at::Tensor& value
   using derf::Function;
   using Number = derf::cuda::NumberOf<T>;
   const auto tuned = [&]<template <class> class F>() {
-    return [](Number x) { return std::pair(F<T>::value(x), derf::cuda::ValueAndSlope<Number>{F<T>::value(x), F<T>::slope(x)}); };
+    return [](Number x) {
+      return std::pair(F<T>::value(x), derf::cuda::ValueAndSlope<Number>{F<T>::value(x), F<T>::slope(x)});
+    };
   };
   const auto run = [&](const auto& at) {
     for (int64_t i = 0; i < u.numel(); ++i) {
