@@ -71,7 +71,7 @@ CENTRAL = [(16, 5, mpf(1) / 4, False, 26), (8, 6, mpf(1) / 2, False, 24.5), (16,
 # type, entries, degree of e^-r, in base 2, bits of relative accuracy
 SLOPE = [
     ("double", 1, 11, False, 55),
-    ("float", 16, 2, False, 21),
+    ("float", 16, 3, False, 27),
     ("float", 8, 3, False, 25),
     ("float", 1, 6, False, 27),
     ("float", 16, 2, True, 21),

@@ -56,7 +56,7 @@ struct ErfChoice {
   using Value =
       std::conditional_t<is_double<T>, coefficients::ErfValue<double, 16, 12>, coefficients::ErfValue<float, 16, 5> >;
   using Ratio = coefficients::ErfRatio<16, is_bfloat16 ? 2 : 3>;
-  using Slope = coefficients::ErfSlope<float, 16, 2, is_short>;
+  using Slope = coefficients::ErfSlope<float, 16, is_short ? 2 : 3, is_short>;
   using Central = coefficients::ErfCentral<16, is_short ? 3 : 5, is_short>;
 #elif defined(CPU_CAPABILITY_AVX2)
   static constexpr bool is_short = sizeof(T) == 2, on_table = !is_double<T>, central = on_table && !is_short;

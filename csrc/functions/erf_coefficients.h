@@ -215,15 +215,15 @@ template <> struct ErfSlope<double, 1, 11, false> {  // relative error < 2^-55
        -0x1.71ddf5749d126p-19, 0x1.28b4057f44145p-22, -0x1.af631d0059becp-26};
 };
 
-template <> struct ErfSlope<float, 16, 2, false> {  // relative error < 2^-21
+template <> struct ErfSlope<float, 16, 3, false> {  // relative error < 2^-27
   static constexpr int entries = 16;
   alignas(64) static constexpr float table[entries] = {
-       0x1.20dd760000000p+0f, 0x1.1da77a0000000p+0f, 0x1.1b02740000000p+0f, 0x1.18f4ce0000000p+0f,
+       0x1.20dd740000000p+0f, 0x1.1da77a0000000p+0f, 0x1.1b02740000000p+0f, 0x1.18f4ce0000000p+0f,
        0x1.1785380000000p+0f, 0x1.16bab60000000p+0f, 0x1.169c940000000p+0f, 0x1.1732760000000p+0f,
        0x1.1884540000000p+0f, 0x1.1a9a7e0000000p+0f, 0x1.1d7da80000000p+0f, 0x1.2136e20000000p+0f,
        0x1.25cfaa0000000p+0f, 0x1.2b51e40000000p+0f, 0x1.28e3f40000000p+0f, 0x1.249e3e0000000p+0f};
-  static constexpr float polynomial[2] = {  // q of e^-r = 1 + r q(r)
-       -0x1.0003d80000000p+0f, 0x1.0001ec0000000p-1f};
+  static constexpr float polynomial[3] = {  // q of e^-r = 1 + r q(r)
+       -0x1.0000000000000p+0f, 0x1.0002900000000p-1f, -0x1.5557620000000p-3f};
 };
 
 template <> struct ErfSlope<float, 8, 3, false> {  // relative error < 2^-25
