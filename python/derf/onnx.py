@@ -56,7 +56,7 @@ def translation_table() -> dict[OpOverload, Callable[..., Any]]:
                 value = op.Unsqueeze(value, op.Constant(value_ints=list(range(-dimensions_after, 0))))
             return _Node(op, value, compute)
 
-        u = beside(alpha) * wide(input)
+        u = beside(alpha) * _Node(op, wide(input), compute)
         u = u if shift is None else u + beside(shift)
         v = u - u.clip(-dead_zone, dead_zone) if dead_zone else u
         v = v + input_shift if input_shift else v

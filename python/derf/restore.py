@@ -75,9 +75,10 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> di
     Where model has a Derf in the place of a norm, and the checkpoint is of the norm: weight and bias become the Derf's,
     alpha and shift are where they are in model now. Where model has the norm and the checkpoint is of a Derf: alpha and
     shift are dropped. Where both are point-wise layers (Derf, DyT, PointwiseNorm): a shift that the checkpoint has not,
-    as DyT's, is 0, and one alpha for all channels becomes one for each where model has these. A weight that
-    counts from 1 in one of the two is shifted, and renamed where it has another name. The authors' GPT-2 and LLaMA checkpoints call the scale of the embeddings ``shared_scale``; it becomes
-    the one that a recipe put into model. All else is passed on, and a checkpoint that already fits stays as it is.
+    as DyT's, is 0, and one alpha for all channels becomes one for each where model has these. A weight that counts from
+    1 in one of the two is shifted, and renamed where it has another name. The authors' GPT-2 and LLaMA checkpoints call
+    the scale of the embeddings ``shared_scale``; it becomes the one that a recipe put into model. All else is passed
+    on, and a checkpoint that already fits stays as it is.
 
     Args:
         state_dict: names and tensors, as ``state_dict()`` gives them; it is not changed.
