@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "functions/composite.h"
 #include "operands.h"
 
 namespace derf {
@@ -38,9 +39,9 @@ void check_channels(const Tensor& input, const Tensor& tensor, const char* name,
   const bool last = dim + 1 >= input.dim();
   const auto fail = [&](bool fits) {
     if (last) {
-      TORCH_CHECK(fits, "derf: ", name, " must have the shape of trailing dimensions of input, whose shape is ",
-                  input.sym_sizes(), grouped ? ", or 1 in place of those before the last" : "", or_else,
-                  ", but has shape ", sizes);
+      TORCH_CHECK(fits, "derf: ", name, " must have the shape of trailing dimensions of input",
+                  grouped ? " (or 1 in the place of any but the last)" : "", or_else, ", and input's shape is ",
+                  input.sym_sizes(), ", but has shape ", sizes);
     } else {
       TORCH_CHECK(fits, "derf: ", name, " must have one dimension, of size ", input.sym_size(dim), " as dimension ",
                   dim, " of input (channel_dim)",
@@ -75,7 +76,7 @@ Options options(std::string_view function, int64_t channel_dim, double weight_of
   check_number(!clip || *clip > 0, "clip", clip.value_or(1), "positive");
   check_number(std::isfinite(output_shift), "output_shift", output_shift, "finite");
   check_number(sign == 1 || sign == -1, "sign", double(sign), "1 or -1");
-  const Function f = function_named(function);
+  const Function f = function_of(function);
   TORCH_CHECK_VALUE(linear_mix == 0 || f != Function::linear,
                     "derf: linear_mix must be 0 where function is \"linear\", which it would mix with itself, but is ",
                     linear_mix);
@@ -106,7 +107,7 @@ void check(const Operands& operands) {
   TORCH_CHECK_INDEX(-dims <= options.channel_dim && options.channel_dim < dims,
                     "derf: channel_dim must be a dimension of input, in [", -dims, ", ", dims - 1, "], but is ",
                     options.channel_dim);
-  const int64_t dim = at::maybe_wrap_dim(options.channel_dim, input.dim());
+  const int64_t dim = wrapped_channel_dim(options.channel_dim, input.dim());
   for (size_t i = ALPHA; i < OPERANDS; ++i) {
     const auto& [name, role, optional] = operand_table[i];
     const Tensor& tensor = operands[i];
@@ -153,9 +154,13 @@ void check_grad_output(const Tensor& grad_output, const Tensor& input) {
   }
 }
 
+int64_t wrapped_channel_dim(int64_t channel_dim, int64_t dim) {
+  return dim == 0 ? -1 : at::maybe_wrap_dim(channel_dim, dim);
+}
+
 Tensor unsqueeze_to_channels(const Tensor& parameter, int64_t dim, int64_t channel_dim) {
   auto sizes = parameter.sym_sizes().vec();
-  sizes.insert(sizes.end(), std::max<int64_t>(dim - 1 - at::maybe_wrap_dim(channel_dim, dim), 0), 1);
+  sizes.insert(sizes.end(), dim - 1 - wrapped_channel_dim(channel_dim, dim), 1);
   return sizes.size() == size_t(parameter.dim()) ? parameter : parameter.reshape_symint(sizes);
 }
 

@@ -58,10 +58,18 @@ DERF_API std::string cpu_capability();
 // For tests and tools. The instruction sets that are built and that this processor runs, the least demanding first.
 DERF_API std::vector<std::string> cpu_capabilities();
 
-// Value and slope of a function ("erf") at `count` points, as the CPU kernels of an instruction set compute them for
+// Value and slope of a function of the family ("erf", "tanh", ...) at `count` points, as the CPU kernels of an instruction set compute them for
 // tensors of `dtype` ("float64", "float32", "float16", "bfloat16"); the value twice, as for results and as for sums of
 // gradients. u, value, value_in_sums and slope are addresses of double arrays with float64, else of float arrays.
 DERF_API void evaluate(const std::string& function, const std::string& capability, const std::string& dtype,
                        uintptr_t u, uintptr_t value, uintptr_t value_in_sums, uintptr_t slope, int64_t count);
+
+// The same function, or its first or second derivative (`order`), by PyTorch's own operations; float64 or float32.
+DERF_API void evaluate_composite(const std::string& function, const std::string& dtype, int order, uintptr_t u,
+                                 uintptr_t result, int64_t count);
+
+// Of each function its name; its formula, a Python expression in u; the supremum of |f|; within how many ulp its value
+// is in float32; whether it is monotone; and where it comes from.
+DERF_API std::vector<std::tuple<std::string, std::string, double, double, bool, std::string>> functions();
 
 }  // namespace derf

@@ -36,7 +36,7 @@ Derivative derivative(const Tensor& u, std::string_view function, int64_t order)
   TORCH_CHECK(u.scalar_type() == at::kFloat || u.scalar_type() == at::kDouble,
               "derf: u must have dtype Float or Double, but has ", u.scalar_type());
   TORCH_CHECK_VALUE(order >= 0 && order <= 2, "derf: order must be 0, 1 or 2, but is ", order);
-  return {function_named(function), order};
+  return {function_of(function), order};
 }
 
 struct FunctionBackward : SavingNode<FunctionBackward, 1, Derivative> {
@@ -46,7 +46,11 @@ struct FunctionBackward : SavingNode<FunctionBackward, 1, Derivative> {
 
   static List differentiate(at::ArrayRef<Tensor> grad, const std::array<Tensor, 1>& saved, const Derivative& d,
                             const Mask&) {
-    return {grad[0].defined() ? grad[0] * composite::function(d.function, saved[0], d.order + 1) : Tensor()};
+    if (!grad[0].defined()) {
+      return {Tensor()};
+    }
+    const Tensor slope = composite::function(d.function, saved[0], d.order + 1);
+    return {composite::where_alive(slope, grad[0] * slope)};
   }
 };
 
@@ -74,7 +78,7 @@ Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_vie
   if (torch::autograd::isFwGradDefined(u)) {
     constexpr uint64_t level = 0;
     const Tensor slope = composite::function(d.function, u._fw_primal(level), order + 1);
-    value._set_fw_grad(u._fw_grad(level) * slope, level, /*is_inplace_op=*/false);
+    value._set_fw_grad(composite::where_alive(slope, u._fw_grad(level) * slope), level, /*is_inplace_op=*/false);
   }
   return value;
 }
@@ -82,7 +86,7 @@ Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_vie
 Tensor batched(const Tensor& u, std::string_view function, int64_t order) {
   const auto* wrapper = at::functorch::maybeGetBatchedImpl(u);
   const c10::impl::ExcludeDispatchKeyGuard beyond(c10::DispatchKey::FuncTorchBatched);
-  const Tensor value = composite::function(function_named(function), wrapper->value(), order);
+  const Tensor value = composite::function(function_of(function), wrapper->value(), order);
   return at::functorch::makeBatched(value, wrapper->bdim(), wrapper->level());
 }
 

@@ -2,6 +2,7 @@
 // without kernels run. The only other place with the kernels' mathematics; it agrees with them at NaN, infinities and
 // alpha = 0.
 #pragma once
+#include "../functions/composite.h"
 #include "../operands.h"
 
 namespace derf::composite {
@@ -18,10 +19,11 @@ std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, cons
 // bias' gradient alone, which needs no input.
 Tensor bias_gradient(const Tensor& grad_output, const Tensor& bias, int64_t channel_dim);
 
-// The order-th derivative of f at u, through the dispatcher: differentiable, any number of times.
-Tensor function(Function f, const Tensor& u, int64_t order);
+// t where the slope is not 0, else 0: never 0 * Inf.
+Tensor where_alive(const Tensor& slope, const Tensor& t);
 
-// The same as a formula, whose own derivatives ATen may not know (that of |u| at 0, say).
-Tensor formula(Function f, const Tensor& u, int64_t order);
+// The order-th derivative of f at u, through the dispatcher: differentiable, any number of times. (The formula itself,
+// whose own derivatives ATen may not know, that of |u| at 0 say: functions/composite.h.)
+Tensor function(Function f, const Tensor& u, int64_t order);
 
 }  // namespace derf::composite

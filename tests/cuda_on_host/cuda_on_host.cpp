@@ -1,13 +1,14 @@
 // The source of the CUDA kernels, and of their operators, compiled for the host, in the place of the CPU's own.
 // torch.ops.load_library of this gives
 //   derf_cuda_on_host::install(int processors, bool guard_ends, bool reversed) -> ()
-//   derf_cuda_on_host::evaluate(Tensor u, ScalarType dtype) -> (Tensor, Tensor)
+//   derf_cuda_on_host::evaluate(Tensor u, ScalarType dtype, str function) -> (Tensor, Tensor, Tensor)
 #define DERF_CUDA_ON_HOST
 #define DERF_CUDA_ARCHITECTURES "the host"
 #include "device.h"
 //
 #include "../../csrc/cuda/kernels.cu"
 #include "../../csrc/cuda/operator.cpp"
+#include "../../csrc/functions/any.cuh"
 #include "guarded_allocator.h"
 
 namespace {
@@ -21,31 +22,50 @@ void install(int64_t processors, bool guard_ends, bool reversed) {
 }
 
 template <class T>
-void evaluate_all(const at::Tensor& u, const at::Tensor& value, const at::Tensor& slope) {
+void evaluate_all(derf::Function f, const at::Tensor& u, const at::Tensor& value, const at::Tensor& value_in_sums,
+                  const at::Tensor& slope) {
+  using derf::Function;
   using Number = derf::cuda::NumberOf<T>;
-  for (int64_t i = 0; i < u.numel(); ++i) {
-    const Number x = u.const_data_ptr<Number>()[i];
-    value.mutable_data_ptr<Number>()[i] = derf::cuda::Erf<T>::value(x);
-    slope.mutable_data_ptr<Number>()[i] = derf::cuda::Erf<T>::slope(x);
+  const auto tuned = [&]<template <class> class F>() {
+    return [](Number x) { return std::pair(F<T>::value(x), derf::cuda::ValueAndSlope<Number>{F<T>::value(x), F<T>::slope(x)}); };
+  };
+  const auto run = [&](const auto& at) {
+    for (int64_t i = 0; i < u.numel(); ++i) {
+      const auto [y, both] = at(u.const_data_ptr<Number>()[i]);
+      value.mutable_data_ptr<Number>()[i] = y;
+      value_in_sums.mutable_data_ptr<Number>()[i] = both.value;
+      slope.mutable_data_ptr<Number>()[i] = both.slope;
+    }
+  };
+  switch (f) {
+    case Function::erf: return run(tuned.template operator()<derf::cuda::Erf>());
+    case Function::tanh: return run(tuned.template operator()<derf::cuda::Tanh>());
+    default:
+      return run([&](Number x) {
+        return std::pair(derf::cuda::any_value<Number>(f, x), derf::cuda::any_value_and_slope<Number>(f, x));
+      });
   }
 }
 
-// Value and slope at u (float64 with dtype float64, else float32), as in a kernel for tensors of `dtype`.
-std::tuple<at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at::ScalarType dtype) {
+// Value, value beside the slope, and slope at u (float64 with dtype float64, else float32), as in a kernel for tensors
+// of `dtype`.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at::ScalarType dtype,
+                                                        const std::string& function) {
   TORCH_CHECK(u.is_contiguous() && u.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
-  const at::Tensor value = at::empty_like(u), slope = at::empty_like(u);
+  const at::Tensor value = at::empty_like(u), in_sums = at::empty_like(u), slope = at::empty_like(u);
+  const auto f = derf::function_named(function).value();
   switch (dtype) {
-    case at::kDouble: evaluate_all<double>(u, value, slope); break;
-    case at::kFloat: evaluate_all<float>(u, value, slope); break;
-    case at::kHalf: evaluate_all<derf::Half>(u, value, slope); break;
-    default: evaluate_all<derf::BFloat16>(u, value, slope);
+    case at::kDouble: evaluate_all<double>(f, u, value, in_sums, slope); break;
+    case at::kFloat: evaluate_all<float>(f, u, value, in_sums, slope); break;
+    case at::kHalf: evaluate_all<derf::Half>(f, u, value, in_sums, slope); break;
+    default: evaluate_all<derf::BFloat16>(f, u, value, in_sums, slope);
   }
-  return {value, slope};
+  return {value, in_sums, slope};
 }
 
 }  // namespace
 
 TORCH_LIBRARY(derf_cuda_on_host, m) {
   m.def("install(int processors, bool guard_ends, bool reversed) -> ()", &install);
-  m.def("evaluate(Tensor u, ScalarType dtype) -> (Tensor, Tensor)", &evaluate);
+  m.def("evaluate(Tensor u, ScalarType dtype, str function='erf') -> (Tensor, Tensor, Tensor)", &evaluate);
 }
