@@ -1,6 +1,7 @@
 """Programs that leave Python: torch.export, AOTInductor, ONNX, TorchScript."""
 
 import io
+import re
 import subprocess
 import sys
 import warnings
@@ -138,7 +139,7 @@ def test_wrong_input_gets_the_operators_message(how):
     with pytest.raises(RuntimeError, match="derf: alpha must have the dtype of input, Double, but has Float"):
         function(torch.ones(4, 6, dtype=torch.float64))
     if how != "exported":  # whose own guards on sizes come first
-        with pytest.raises(RuntimeError, match=r"derf: weight must .*\[5\].*\[6\]"):
+        with pytest.raises(RuntimeError, match=r"derf: weight must .*\[4, 5\].*\[6\]"):
             function(torch.ones(4, 5))
 
 
@@ -158,7 +159,7 @@ def test_a_package_of_aotinductor(tmp_path, device, capfd):
             loaded(input[:, :5])
     # Until 2.11 AOTInductor prints an operator's message, and raises one of its own.
     said = str(raised.value) + capfd.readouterr().err
-    assert "derf: weight must have the shape of trailing dimensions of input, [5], but has shape [6]" in said
+    assert re.search(r"derf: weight must have the shape of trailing dimensions of input.*\[9, 5\].*\[6\]", said)
     result = without_derf("torch._inductor.aoti_load_package(sys.argv[1])", path)
     assert result.returncode == 1 and "schema for derf::derf" in result.stderr
 

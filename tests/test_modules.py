@@ -176,7 +176,7 @@ def test_conversion(device):
 
 
 def test_wrong_input_names_the_argument():
-    with pytest.raises(RuntimeError, match=r"derf: weight .*\[4\].*\[5\]"):
+    with pytest.raises(RuntimeError, match=r"derf: weight must .*\[2, 4\].*\[5\]"):
         derf.Derf(5)(torch.ones(2, 4))
     with pytest.raises(RuntimeError, match="derf: alpha"):
         derf.Derf(5, dtype=torch.float64)(torch.ones(2, 5))

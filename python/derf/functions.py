@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 ELEMENTARY = ("abs", "sign", "sqrt", "exp", "log", "erf", "tanh", "atan", "sin", "asinh", "clip")
 
 
@@ -30,17 +32,6 @@ class PointwiseFunction:
     source: str
 
 
-def _facts() -> list[tuple[str, str, float, float, bool, str]]:
-    """Name and facts of each function, in the order of the list in csrc/functions/functions.h."""
-    paper = "arXiv 2512.10938"
-    return [
-        ("erf", "erf(u)", 1.0, 2.0, True, paper),
-        ("tanh", "tanh(u)", 1.0, 2.0, True, "DyT, arXiv 2503.10622"),
-        ("isru", "u / sqrt(u**2 + 1)", 1.0, 4.0, True, paper),
-        ("linear", "u", math.inf, 0.0, True, paper),
-    ]
-
-
 def functions() -> dict[str, PointwiseFunction]:
     """Return the functions that have fused kernels, by name.
 
@@ -48,8 +39,14 @@ def functions() -> dict[str, PointwiseFunction]:
     >>> erf = derf.functions()["erf"]
     >>> erf.formula, erf.bound, erf.source
     ('erf(u)', 1.0, 'arXiv 2512.10938')
+    >>> [name for name, function in derf.functions().items() if not function.monotone]
+    ['sin', 'dampx', 'dampexp']
     """
-    return {facts[0]: PointwiseFunction(*facts) for facts in _facts()}
+    all_facts = [line.split("\t") for line in torch.ops.derf.functions()]
+    return {
+        name: PointwiseFunction(name, formula, float(bound), float(ulp), monotone == "1", source)
+        for name, formula, bound, ulp, monotone, source in all_facts
+    }
 
 
 def evaluate(formula: str, u: Any, elementary: Mapping[str, Callable[..., Any]]) -> Any:
