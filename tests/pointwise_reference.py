@@ -83,9 +83,9 @@ def _call(shape, channel_dim=-1, alpha=(1,), weight=None, bias=None, **options):
     return (input, *scalars, weight, bias), {"channel_dim": channel_dim, **options}
 
 
-def _adaln():
-    shift, scale = _chunks(3, 5)[:2]
-    return _call((3, 4, 5), weight=scale[:, None], bias=shift[:, None], weight_offset=1.0)
+def _adaln(batch=3, rows=4, channels=5):
+    shift, scale = _chunks(batch, channels)[:2]
+    return _call((batch, rows, channels), weight=scale[:, None], bias=shift[:, None], weight_offset=1.0)
 
 
 # Each gives the tensors, in float64, and the options.
@@ -109,4 +109,14 @@ CALLS = {
     "many rows": lambda: _call((64, 129), alpha=(129,), weight=(129,), bias=(129,)),
     "groups of many rows": lambda: _call((2, 37, 130), weight=(2, 1, 130), bias=(2, 1, 130), no_shift=True),
     "empty": lambda: _call((0, 4), alpha=(4,), weight=(4,), bias=(4,)),
+}
+
+# The same with sizes that 2 and 4 processes divide.
+SHARDED = {
+    "one alpha": lambda: _call((4, 8), weight=(8,), bias=(8,)),
+    "no shift": lambda: _call((4, 8), weight=(8,), no_shift=True),
+    "for each channel": lambda: _call((4, 8), alpha=(8,), weight=(8,), bias=(8,)),
+    "for each channel, no shift": lambda: _call((4, 8), alpha=(8,), bias=(8,), no_shift=True),
+    "adaLN": lambda: _adaln(4, 8, 12),
+    "groups of tokens": lambda: _call((4, 8, 4), weight=(4, 8, 4), bias=(1, 8, 4)),
 }
