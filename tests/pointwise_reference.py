@@ -56,10 +56,10 @@ def pointwise_norm(
     return v if bias is None else v + beside(bias, input, channel_dim)
 
 
-def gradients(function, grad_output, tensors, **options):
+def gradients(of, grad_output, tensors, /, **options):
     """Output and gradients of what is present, by autograd."""
     leaves = [None if t is None else t.detach().clone().requires_grad_() for t in tensors]
-    output = function(*leaves, **options)
+    output = of(*leaves, **options)
     present = iter(torch.autograd.grad(output, [t for t in leaves if t is not None], grad_output.to(output.dtype)))
     return output.detach(), [None if t is None else next(present) for t in leaves]
 
