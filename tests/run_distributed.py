@@ -22,7 +22,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import Partial, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
@@ -208,6 +208,33 @@ def what_lies_elsewhere_is_moved(rank, size, mesh):
         found = torch.autograd.grad(result.sum(), leaves)
         for mine, truth in zip(found, [g for g in expected[1] if g is not None], strict=True):
             close(mine.full_tensor(), truth)
+
+
+@check
+def second_derivatives_of_the_family(rank, size, mesh):
+    def second(leaves, function):
+        output = derf.functional.pointwise_norm(*leaves, function=function, clip=0.9)
+        first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+
+    tensors, _ = SHARDED["for each channel"]()
+    for function in ("erf", "tanh", "isru"):
+        expected = second([t.clone().requires_grad_() for t in tensors], function)
+        for dim in (0, 1):
+            parts = [distribute_tensor(t, mesh, [placed(t, i, dim, tensors[0])]) for i, t in enumerate(tensors)]
+            for gradient, truth in zip(second([p.requires_grad_() for p in parts], function), expected, strict=True):
+                close(gradient.full_tensor(), truth, 1e-10)
+
+
+@check
+def functions_of_sums_are_not_taken_for_each_other(rank, size, mesh):
+    # A sum over the processes has to be moved first; DTensor's cache must know which function follows.
+    u = torch.randn(4, 8, dtype=torch.float64)
+    part = DTensor.from_local(u / size, mesh, [Partial()])
+    for function in ("erf", "tanh", "isru"):
+        for order in (0, 1, 2):
+            expected = torch.ops.derf.function(u, function, order)
+            close(torch.ops.derf.function(part, function, order).full_tensor(), expected)
 
 
 @check

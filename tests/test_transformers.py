@@ -179,7 +179,7 @@ def test_layers_placed_by_hand_into_an_encoder_give_no_wrong_result():
         placed_by_hand(layer, "Derf").eval()
     input, mask = torch.randn(3, 7, 16), padding(3, 7)
     with torch.no_grad():
-        with pytest.raises(RuntimeError, match=r"derf: input must be a strided tensor.*use_nested_tensor"):
+        with pytest.raises(RuntimeError, match="'derf::derf' .* 'NestedTensorCPU' backend"):
             encoder(input, src_key_padding_mask=mask)
         encoder.use_nested_tensor = False
         output = encoder(input, src_key_padding_mask=mask)

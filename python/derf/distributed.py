@@ -7,6 +7,7 @@ sharded. FSDP, DDP and ``torch.distributed.checkpoint`` need nothing of this mod
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.distributed.tensor import (
     distribute_module,
     distribute_tensor,
 )
+from torch.distributed.tensor._op_schema import RuntimeSchemaInfo
 from torch.distributed.tensor.experimental import register_sharding
 from torch.distributed.tensor.parallel import ParallelStyle
 
@@ -42,7 +44,7 @@ class _Operand:
         if parameter is None:
             return None
         shape = tuple(parameter.shape)
-        one = is_scalar and len(shape) < 2 and parameter.numel() == 1
+        one = is_scalar and len(shape) < 2 and prod(shape) == 1
         return _Operand(() if one else shape, channel_dim % max(input.ndim, 1) + 1 - len(shape))
 
     def placed(self, dim: int) -> Placement:
@@ -135,6 +137,18 @@ def _pointwise_norm_backward(
 ) -> list[_Rule]:
     *options, output_mask = rest
     return _backward_rules((input, alpha, shift, weight, bias), channel_dim, output_mask, len(options) + 2)
+
+
+@register_sharding(torch.ops.derf.function.default)
+def _function(u: Tensor, function: str, order: int = 0) -> list[_Rule]:
+    return [([x], [x, None, None]) for x in (Replicate(), *map(Shard, range(u.ndim)))]
+
+
+# What comes before the first int is not in the key of DTensor's cache, and where u has to be moved, one function would
+# be called for another. So everything after u is in it.
+DTensor._op_dispatcher.sharding_propagator.op_to_schema_info[torch.ops.derf.function.default] = RuntimeSchemaInfo(
+    1, needs_pytree=True
+)
 
 
 class DerfParallel(ParallelStyle):
