@@ -16,12 +16,13 @@ import derf.distributed
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from pointwise_reference import SHARDED, STUDIES, gradients
 from samples import call
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import Partial, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
@@ -158,6 +159,103 @@ def second_derivatives_of_sharded_tensors(rank, size, mesh):
     expected = second([t.clone().requires_grad_() for t in tensors])
     for gradient, truth in zip(second(sharded(tensors, mesh, 0)), expected, strict=True):
         close(gradient.full_tensor(), truth, 1e-10)
+
+
+@check
+def every_layout_of_the_family(rank, size, mesh):
+    for name in SHARDED:
+        for function in ("erf", "isru"):
+            tensors, options = SHARDED[name]()
+            options = options | {"function": function, **STUDIES["all"]}
+            grad_output = torch.randn(tensors[0].shape, dtype=torch.float64)
+            output, expected = gradients(derf.functional.pointwise_norm, grad_output, tensors, **options)
+            for dim in range(tensors[0].dim()):
+                parts = [
+                    None if t is None else distribute_tensor(t.detach(), mesh, [placed(t, i, dim, tensors[0])])
+                    for i, t in enumerate(tensors)
+                ]
+                leaves = [t.requires_grad_() for t in parts if t is not None]
+                with CommDebugMode() as communication:
+                    result = derf.functional.pointwise_norm(*parts, **options)
+                assert communication.get_total_counts() == 0, (name, dim)
+                assert result.placements == (Shard(dim),)
+                close(result.full_tensor(), output)
+                found = torch.autograd.grad(result, leaves, distribute_tensor(grad_output, mesh, [Shard(dim)]))
+                for mine, truth in zip(found, [g for g in expected if g is not None], strict=True):
+                    close(mine.full_tensor(), truth)
+
+
+def placed(tensor, index, dim, input):
+    """Where a parameter lies beside an input that is sharded along dim."""
+    own = dim - (input.dim() - tensor.dim())
+    is_scalar = index in (1, 2) and tensor.numel() == 1
+    return Shard(own) if own >= 0 and not is_scalar and tensor.shape[own] != 1 else WHOLE
+
+
+@check
+def what_lies_elsewhere_is_moved(rank, size, mesh):
+    # One key of DTensor's cache stands for shift and weight, or weight and bias: absent tensors are not in it.
+    tensors, _ = SHARDED["for each channel"]()
+    x, a, s, w, b = tensors
+    for given in ((x, a, s, w, None), (x, a, None, w, b), (x, a, s, None, b), (x, a, s, w, b)):
+        parts = [
+            None if t is None else distribute_tensor(t, mesh, [WHOLE if i else Shard(1)]) for i, t in enumerate(given)
+        ]
+        leaves = [t.requires_grad_() for t in parts if t is not None]
+        expected = gradients(derf.functional.pointwise_norm, torch.ones_like(x), given, function="isru")
+        result = derf.functional.pointwise_norm(*parts, function="isru")
+        close(result.full_tensor(), expected[0])
+        found = torch.autograd.grad(result.sum(), leaves)
+        for mine, truth in zip(found, [g for g in expected[1] if g is not None], strict=True):
+            close(mine.full_tensor(), truth)
+
+
+@check
+def second_derivatives_of_the_family(rank, size, mesh):
+    def second(leaves, function):
+        output = derf.functional.pointwise_norm(*leaves, function=function, clip=0.9)
+        first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+
+    tensors, _ = SHARDED["for each channel"]()
+    for function in ("erf", "tanh", "isru"):
+        expected = second([t.clone().requires_grad_() for t in tensors], function)
+        for dim in (0, 1):
+            parts = [distribute_tensor(t, mesh, [placed(t, i, dim, tensors[0])]) for i, t in enumerate(tensors)]
+            for gradient, truth in zip(second([p.requires_grad_() for p in parts], function), expected, strict=True):
+                close(gradient.full_tensor(), truth, 1e-10)
+
+
+@check
+def functions_of_sums_are_not_taken_for_each_other(rank, size, mesh):
+    # A sum over the processes has to be moved first; DTensor's cache must know which function follows.
+    u = torch.randn(4, 8, dtype=torch.float64)
+    part = DTensor.from_local(u / size, mesh, [Partial()])
+    for function in ("erf", "tanh", "isru"):
+        for order in (0, 1, 2):
+            expected = torch.ops.derf.function(u, function, order)
+            close(torch.ops.derf.function(part, function, order).full_tensor(), expected)
+
+
+@check
+def parallel_layers_of_the_family(rank, size, mesh):
+    input = torch.randn(3, 4 * size, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for build in (
+        lambda: derf.DyT(8, dtype=torch.float64),
+        lambda: derf.PointwiseNorm(8, "isru", per_channel=True, clip=0.9, dtype=torch.float64),
+    ):
+        alone = build()
+        expected = alone(input)
+        expected.square().sum().backward()
+        for dim in (1, -1):
+            layer = parallelize_module(build(), mesh, derf.distributed.DerfParallel(dim=dim))
+            output = layer(input.chunk(size, dim=dim)[rank])
+            close(output.full_tensor(), expected)
+            output.square().sum().backward()
+            for parameter, truth in zip(layer.parameters(), alone.parameters(), strict=True):
+                close(parameter.grad.full_tensor(), truth.grad)
+            whole = layer.alpha.placements == (WHOLE,)
+            assert whole == (dim == 1 or not layer.per_channel)
 
 
 @check

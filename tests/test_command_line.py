@@ -1,5 +1,7 @@
-"""`python -m derf` and `python -m derf replace`."""
+"""`python -m derf`, `python -m derf replace` and `python -m derf functions`."""
 
+import importlib.util
+import math
 import re
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import sys
 import derf
 import pytest
 import transformers
-from derf import cli
+from derf import cli, curves
 
 
 def run(capsys, *arguments):
@@ -76,6 +78,56 @@ def test_a_model_that_takes_other_inputs_is_reported_all_the_same(tmp_path, caps
     output, rows = run(capsys, "replace", "--transformers-config", tmp_path)
     assert rows["layernorm"][:2] == ["LayerNorm", "Derf"]
     assert "what it costs is not known" in output and "no_such_thing" in output
+
+
+def test_another_function(tmp_path, capsys):
+    MODELS["images"].save_pretrained(tmp_path)
+    command = ("replace", "--transformers-config", tmp_path, "--function", "tanh", "--recipe", "vit")
+    output, rows = run(capsys, *command)
+    assert rows["layernorm"][:2] == ["LayerNorm", "DyT"] and rows["layernorm"][4] == "none"
+    assert "jiachenzhu/DyT" in output and number(rows["FLOPs, forward"][1]) > 0
+    output, rows = run(capsys, *command[:3], "--function", "isru", "--per-channel")
+    assert rows["layernorm"][:2] == ["LayerNorm", "PointwiseNorm isru"]
+    assert number(rows["parameters"][1]) == 2 * number(rows["parameters"][0])
+
+
+def test_the_table_of_functions(capsys, monkeypatch):
+    monkeypatch.setattr(curves, "SAMPLES", 2000)
+    output, rows = run(capsys, "functions")
+    assert set(derf.functions()) <= rows.keys()
+    formula, *numbers, bound, rises, found, allowed, source = rows["erf"]
+    assert (formula, bound, rises, allowed, source) == ("erf(u)", "1", "always", "2", "arXiv 2512.10938")
+    assert [float(n) for n in numbers[:4]] == [round(math.erf(u), 4) for u in (0, 0.5, 1, 2)]
+    assert float(numbers[4]) == round(2 / math.sqrt(math.pi), 4)
+    assert rows["arcsinh"][-5] == "none" and rows["sin"][-4] == "not always"
+    for name in derf.functions():
+        assert float(rows[name][-3]) <= float(rows[name][-2]) + 0.01, name  # 0.01 for the truth's own rounding
+
+
+def test_a_terminal_gets_a_table_by_rich(capsys, monkeypatch):
+    monkeypatch.setattr(curves, "SAMPLES", 100)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "250")
+    cli.main(["functions"])
+    drawn = capsys.readouterr().out
+    assert "smoothsign" in drawn and "┃" in drawn
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cli.main(["functions"])
+    assert "┃" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_figure_of_the_functions(suffix, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(curves, "SAMPLES", 100)
+    run(capsys, "functions", "--plot", tmp_path / f"functions.{suffix}")
+    assert (tmp_path / f"functions.{suffix}").stat().st_size > 10_000
+
+
+def test_a_figure_needs_matplotlib(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["functions", "--plot", str(tmp_path / "functions.png")])
+    assert ended.value.code == 2 and "--plot needs matplotlib: pip install matplotlib" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import derf
 import pytest
 import torch
+from pointwise_reference import CALLS, FUNCTIONS, STUDIES, pointwise_norm
+from pointwise_reference import gradients as gradients_by_autograd
 from reference import derf64, gradients64, same_bits
 from samples import DTYPES, call, dtype_name, grad_like
 from tolerance import assert_forward, assert_gradients
@@ -110,7 +112,7 @@ def test_graphs_hold_one_operator_each_way(device):
 
 def test_wrong_input_gets_the_operators_message():
     compiled = torch.compile(derf.Derf(5), backend="aot_eager", fullgraph=True)
-    with pytest.raises(RuntimeError, match=r"derf: weight must .*\[4\].*\[5\]"):
+    with pytest.raises(RuntimeError, match=r"derf: weight must .*\[2, 4\].*\[5\]"):
         compiled(torch.ones(2, 4))
     with pytest.raises(RuntimeError, match="derf: alpha must have the dtype of input, Double, but has Float"):
         compiled(torch.ones(2, 5, dtype=torch.float64))
@@ -253,3 +255,58 @@ def test_inductor_fuses_the_decomposition(device, monkeypatch):
             torch.testing.assert_close(mine.double(), truth, rtol=1e-5, atol=1e-6)
     finally:
         decomposition.fast_random_decomps.cache_clear()
+
+
+# The family
+
+FAMILY = {
+    "tanh": {"function": "tanh"},
+    "isru, studied": {"function": "isru", "per_channel": True, "channel_dim": 1, **STUDIES["all"]},
+    "erf without shift": {"shift": False, "clip": 0.75},
+}
+each_of_the_family = pytest.mark.parametrize("options", FAMILY.values(), ids=FAMILY)
+
+
+@each_of_the_family
+def test_the_family_in_inductor_with_one_compilation(options, device):
+    counter = CompileCounterWithBackend("inductor")
+    module = derf.PointwiseNorm(6, **options, device=device)
+    compiled = torch.compile(module, backend=counter, fullgraph=True, dynamic=True)
+    for shape in ((2, 6, 6), (4, 6, 6), (90, 6, 6)):
+        input = torch.randn(shape, device=device, requires_grad=True)
+        leaves = [input, *module.parameters()]
+        assert same_bits(compiled(input), module(input))
+        mine, expected = (gradients_of(f, [input], leaves) for f in (compiled, module))
+        assert all(same_bits(a, b) for a, b in zip(mine, expected, strict=True))
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("call", [CALLS["for each channel"], CALLS["adaLN"]], ids=["for each channel", "adaLN"])
+def test_decompositions_of_the_family(call, function, device):
+    tensors, options = call()
+    tensors = [t.to(device) for t in tensors]
+    options |= {"function": function, **STUDIES["all"]}
+
+    def traced(*tensors):
+        leaves = [t.requires_grad_() for t in tensors]
+        return torch.autograd.grad(derf.functional.pointwise_norm(*leaves, **options).sum(), leaves)
+
+    table = torch.export.default_decompositions()
+    table.update(derf.decompositions())
+    graph = make_fx(traced, dict(table.items()))(*tensors)
+    assert not {op for op in operators_in(graph.graph) if torch.Tag.core not in op.tags}
+    truth = gradients_by_autograd(pointwise_norm, torch.ones(tensors[0].shape).double(), tensors, **options)[1]
+    for mine, expected in zip(graph(*tensors), truth, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-11, atol=1e-11)
+
+
+@each_of_the_family
+def test_compiled_autograd_of_the_family(options, device):
+    module = derf.PointwiseNorm(6, **options, device=device)
+    input = torch.randn(4, 6, 6, device=device, requires_grad=True)
+    leaves = [input, *module.parameters()]
+    expected = filled_gradients(lambda: module(input).square().sum().backward(), leaves)
+    output = module(input).square().sum()
+    mine = filled_gradients(lambda: with_compiled_autograd(output.backward), leaves)
+    torch.testing.assert_close(mine, expected, rtol=0, atol=0)

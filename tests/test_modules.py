@@ -176,7 +176,7 @@ def test_conversion(device):
 
 
 def test_wrong_input_names_the_argument():
-    with pytest.raises(RuntimeError, match=r"derf: weight .*\[4\].*\[5\]"):
+    with pytest.raises(RuntimeError, match=r"derf: weight must .*\[2, 4\].*\[5\]"):
         derf.Derf(5)(torch.ones(2, 4))
     with pytest.raises(RuntimeError, match="derf: alpha"):
         derf.Derf(5, dtype=torch.float64)(torch.ones(2, 5))
@@ -203,6 +203,7 @@ WRONG = {
     "alpha_init list": (TypeError, (3,), {"alpha_init": [0.5, 0.5, 0.5]}, ["alpha_init", "0.5"]),
     "alpha_init complex": (TypeError, (3,), {"alpha_init": 1j}, ["alpha_init", "1j"]),
     "shift_init string": (TypeError, (3,), {"shift_init": "none"}, ["shift_init", "none"]),
+    "channel_dim bool": (TypeError, (3,), {"channel_dim": True}, ["channel_dim", "True"]),
     "integer dtype": ((TypeError, ValueError), (3,), {"dtype": torch.int64}, ["dtype", "int64"]),
     "complex dtype": ((TypeError, ValueError), (3,), {"dtype": torch.complex64}, ["dtype", "complex64"]),
 }
@@ -218,10 +219,11 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-DOCUMENTED = ["decomposition", "distributed", "functional", "modules", "norms", "onnx", "replace", "report", "restore"]
+DOCUMENTED = ["decomposition", "distributed", "flops", "functional", "functions", "modules", "norms", "onnx"]
+DOCUMENTED += ["replace", "report", "restore", "weight_decay"]
 
 
-@pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in [*DOCUMENTED, "weight_decay"])])
+@pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in DOCUMENTED)])
 def test_examples_in_docstrings_run(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)

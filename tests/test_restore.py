@@ -151,3 +151,34 @@ def test_checkpoints_of_the_authors_load():
     model.load_state_dict(authors.state_dict(), strict=True)
     images = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(model(images), authors(images))
+
+
+class DynamicTanh(nn.Module):
+    """A layer with the names and shapes of DyT's authors, whose checkpoints have no shift."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.rand(1))
+        self.weight, self.bias = nn.Parameter(torch.rand(channels)), nn.Parameter(torch.rand(channels))
+
+    def forward(self, x):
+        return torch.tanh(self.alpha * x) * self.weight + self.bias
+
+
+@pytest.mark.parametrize("options", [{"shift": False}, {}, {"per_channel": True}], ids=["DyT", "shift", "per channel"])
+def test_checkpoints_of_dyt_become_any_layer_of_tanh(options):
+    authors = nn.Sequential(nn.Linear(4, 4), DynamicTanh(4), DynamicTanh(4))
+    checkpoint = authors.state_dict()
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.LayerNorm(4))
+    model = derf.replace_norm(model, function="tanh", **({"shift": 0.3} | options))
+    model.load_state_dict(derf.convert_state_dict(checkpoint, model), strict=True)
+    input = torch.randn(3, 4)
+    torch.testing.assert_close(model(input), authors(input))
+
+
+def test_a_checkpoint_of_dyt_for_the_model_with_norms():
+    checkpoint = nn.Sequential(nn.Linear(4, 4), DynamicTanh(4)).state_dict()
+    plain = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    converted = derf.convert_state_dict(checkpoint, plain)
+    plain.load_state_dict(converted, strict=True)
+    assert torch.equal(plain[1].weight, checkpoint["1.weight"])

@@ -129,6 +129,64 @@ def test_a_copy_takes_no_short_cut_either(training, mode, norm_first, device):
     torch.testing.assert_close(output.clone(), expected, **CLOSE)
 
 
+def placed_by_hand(layer, kind):
+    """The layer with norms of the user's own choice."""
+    for name in ("norm1", "norm2"):
+        norm = derf.Derf(16) if kind == "Derf" else derf.PointwiseNorm(16, clip=2.0)
+        norm.load_state_dict({"alpha": norm.alpha, "shift": norm.shift, **getattr(layer, name).state_dict()})
+        setattr(layer, name, norm)
+    return layer
+
+
+@each_mode
+@each_order
+@each_mask
+@pytest.mark.parametrize("kind", ["Derf", "PointwiseNorm"])
+def test_layers_placed_by_hand(kind, training, mode, norm_first, masked, device):
+    layer = randomized(nn.TransformerEncoderLayer(**options(norm_first)))
+    eager = copy.deepcopy(layer).train().to(device)
+    norms = EagerDerf(eager.norm1), EagerDerf(eager.norm2)
+    layer = placed_by_hand(layer, kind).to(device).train(training)
+    input = torch.randn(3, 7, 16, device=device)
+    mask = padding(3, 7).to(device) if masked else None
+    with mode():
+        output = layer(input, src_key_padding_mask=mask)
+    torch.testing.assert_close(output.clone(), by_hand(eager, input, mask, *norms), **CLOSE)
+
+
+@each_mode
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning", "ignore:.*nested tensors:UserWarning")
+def test_an_encoder_of_layers_placed_by_hand(training, mode, device):
+    # Before the encoder is made, it sees that eps differs, and makes no nested tensors.
+    layer = randomized(nn.TransformerEncoderLayer(**options(False)))
+    eager = copy.deepcopy(layer).train().to(device)
+    encoder = nn.TransformerEncoder(placed_by_hand(layer, "Derf"), 2).to(device).train(training)
+    assert not encoder.use_nested_tensor
+    input, mask = torch.randn(3, 7, 16, device=device), padding(3, 7).to(device)
+    with mode():
+        output = encoder(input, src_key_padding_mask=mask)
+    expected = input
+    for _ in range(2):
+        expected = by_hand(eager, expected, mask, EagerDerf(eager.norm1), EagerDerf(eager.norm2))
+    torch.testing.assert_close(output.clone(), expected, **CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_layers_placed_by_hand_into_an_encoder_give_no_wrong_result():
+    # Afterwards it makes nested tensors, which the layer refuses, until use_nested_tensor is False.
+    encoder = nn.TransformerEncoder(randomized(nn.TransformerEncoderLayer(**options(False))), 2).eval()
+    for layer in encoder.layers:
+        placed_by_hand(layer, "Derf").eval()
+    input, mask = torch.randn(3, 7, 16), padding(3, 7)
+    with torch.no_grad():
+        with pytest.raises(RuntimeError, match="'derf::derf' .* 'NestedTensorCPU' backend"):
+            encoder(input, src_key_padding_mask=mask)
+        encoder.use_nested_tensor = False
+        output = encoder(input, src_key_padding_mask=mask)
+        expected = encoder.train()(input, src_key_padding_mask=mask)
+    torch.testing.assert_close(output, expected, **CLOSE)
+
+
 @each_mode
 @each_order
 def test_decoder_layer_and_whole_transformer(training, mode, norm_first, device):

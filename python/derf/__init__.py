@@ -14,11 +14,12 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
-from . import flops, onnx  # noqa: E402  (these use the operators)
+from . import flops, functional, onnx  # noqa: E402  (these use the operators)
 from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
-from .modules import Derf  # noqa: E402
+from .functions import PointwiseFunction, functions  # noqa: E402
+from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
@@ -28,13 +29,18 @@ from .weight_decay import no_weight_decay_names, parameter_groups  # noqa: E402
 __version__ = _version("derf")
 __all__ = [
     "Derf",
+    "DyT",
     "NormSpec",
+    "PointwiseFunction",
+    "PointwiseNorm",
     "Report",
     "__version__",
     "convert_state_dict",
     "decompositions",
     "derf",
     "flops",
+    "functional",
+    "functions",
     "no_weight_decay_names",
     "onnx",
     "parameter_groups",

@@ -1,4 +1,4 @@
-"""`python -m derf` prints how derf was built; `python -m derf replace` what replace_norm would do to a model."""
+"""`python -m derf` prints how derf was built; `… replace` what replace_norm would do; `… functions` the family."""
 
 from .cli import main
 

@@ -1,16 +1,19 @@
-"""`python -m derf replace`: what replace_norm would do to a model, and what that changes."""
+"""`python -m derf replace`: what replace_norm would do to a model; `python -m derf functions`: the family."""
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from . import curves
 from .config import show_config
-from .flops import derf_backward_flops, derf_flops, norm_backward_flops, norm_flops
-from .recipes import RECIPES
+from .flops import norm_backward_flops, norm_flops, pointwise_norm_backward_flops, pointwise_norm_flops
+from .functions import functions
+from .recipes import RECIPES, recipe_called
 from .replace import replace_norm
 from .report import ReplacedNorm, Report, table
 
@@ -72,7 +75,7 @@ def transformers_model(folder: str, length: int) -> tuple[nn.Module, Callable[[n
 
 
 def costs(model: nn.Module, report: Report, call: Callable[[nn.Module], object]) -> tuple[Costs, Costs]:
-    """What the norms of a report cost, and what the Derfs would, from the shapes of their inputs in one call."""
+    """What the norms of a report cost, and what the new layers would, from the shapes of their inputs in one call."""
     before, after = Costs(), Costs()
     handles = []
     for entry in report.replaced:
@@ -103,8 +106,8 @@ def _add_call(before: Costs, after: Costs, entry: ReplacedNorm, input: torch.Ten
     shapes = [
         None if tensor is None else tensor.shape for tensor in (input, new.alpha, new.shift, new.weight, new.bias)
     ]
-    after.forward_flops += derf_flops(*shapes)
-    after.backward_flops += derf_backward_flops(input.shape, *shapes, out_shape=shapes)
+    after.forward_flops += pointwise_norm_flops(*shapes, function=new.function)
+    after.backward_flops += pointwise_norm_backward_flops(input.shape, *shapes, function=new.function, out_shape=shapes)
 
     # Each tensor once: forward reads the input and writes the output; backward reads the gradient and the input, and
     # writes a gradient. A norm writes its row's statistics in float32, and reads them again.
@@ -122,7 +125,13 @@ def replace_command(arguments: argparse.Namespace) -> str:
     else:
         model, call, words = transformers_model(arguments.transformers_config, arguments.length)
     report = replace_norm(
-        model, include=arguments.include, exclude=arguments.exclude, recipe=arguments.recipe, dry_run=True
+        model,
+        function=arguments.function,
+        per_channel=arguments.per_channel,
+        include=arguments.include,
+        exclude=arguments.exclude,
+        recipe=arguments.recipe,
+        dry_run=True,
     )
     parts = [str(report)]
     if report.replaced:
@@ -131,12 +140,20 @@ def replace_command(arguments: argparse.Namespace) -> str:
         except Exception as error:  # a model may want other inputs than these, in its own words
             parts.append(f"what it costs is not known: the model does not take {words}: {error}")
         else:
-            header = (f"these layers, for {words}", "norms", "Derf", "change")
+            becomes = type(report.replaced[0].new).__name__
+            header = (f"these layers, for {words}", "norms", becomes, "change")
             parts.append(table(header, before.rows(after)))
     if arguments.recipe:
-        recipe = RECIPES[arguments.recipe]
+        recipe = recipe_called(arguments.recipe, arguments.function)
         parts.append(f"recipe {arguments.recipe}: {recipe.training}\nsource: {recipe.source}")
     return "\n\n".join(parts)
+
+
+def functions_command(arguments: argparse.Namespace) -> str:
+    """The table of the functions, after the figure is drawn."""
+    if arguments.plot:
+        curves.plot(arguments.plot)
+    return curves.text()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -147,15 +164,19 @@ def main(argv: list[str] | None = None) -> None:
     model = replace.add_mutually_exclusive_group(required=True)
     model.add_argument("--timm", metavar="NAME", help="a model of timm")
     model.add_argument("--transformers-config", metavar="DIR", help="a folder with a config.json of Transformers")
+    replace.add_argument("--function", choices=functions(), default="erf", help="what the layers compute (erf)")
+    replace.add_argument("--per-channel", action="store_true", help="an alpha and a shift for each channel")
     replace.add_argument("--recipe", choices=RECIPES, help="starts and changes of the authors")
     replace.add_argument("--include", nargs="+", metavar="PATTERN", help="names of the norms to replace")
     replace.add_argument("--exclude", nargs="+", metavar="PATTERN", help="names of norms that stay")
     replace.add_argument("--length", type=int, default=512, help="tokens or samples of the example (default: 512)")
+    family = commands.add_parser("functions", help="the functions of the family: values, slopes, errors, bounds")
+    family.add_argument("--plot", type=Path, metavar="FILE", help="draw them all into a file, of matplotlib's formats")
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         print(show_config())
         return
     try:
-        print(replace_command(arguments))
+        print(replace_command(arguments) if arguments.command == "replace" else functions_command(arguments))
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        parser.exit(2, f"python -m derf replace: {error}\n")
+        parser.exit(2, f"python -m derf {arguments.command}: {error}\n")

@@ -1,6 +1,5 @@
 """The operators in PyTorch's own ones, for compilers that fuse them and executors that do not have ours."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,14 +21,24 @@ def decompositions() -> dict[OpOverload, Callable[..., Any]]:
     >>> {str(node.target) for node in program.graph.nodes if "derf" in str(node.target)}
     set()
 
-    Inductor leaves derf's kernels as they are. For it to fuse Derf with its neighbours instead, before compiling:
+    Inductor leaves derf's kernels as they are. For it to fuse the layers with its neighbours instead, before compiling:
 
     >>> from torch._inductor.decomposition import decompositions
     >>> decompositions.update(derf.decompositions())  # doctest: +SKIP
 
-    Arithmetic is in float32 (float64 for float64), as in the operators; the error function is that of the executor.
+    Arithmetic is in float32 (float64 for float64), as in the operators; erf, exp and so on are those of the executor.
     """
-    return {torch.ops.derf.derf.default: _derf, torch.ops.derf.derf_backward.default: _derf_backward}
+    ops = torch.ops.derf
+    return {
+        ops.derf.default: _derf,
+        ops.derf_backward.default: _derf_backward,
+        ops.pointwise_norm.default: ops.pointwise_norm_composite,
+        ops.pointwise_norm_backward.default: ops.pointwise_norm_backward_composite,
+        ops.function.default: ops.function_composite,
+    }
+
+
+# The formulas themselves are in csrc/composite, which double backward and vmap use as well.
 
 
 def _derf(
@@ -40,12 +49,7 @@ def _derf(
     bias: Tensor | None = None,
     channel_dim: int = -1,
 ) -> Tensor:
-    y = torch.erf(_preactivation(input, alpha, shift))
-    if weight is not None:
-        y = y * _beside(input, weight, channel_dim)
-    if bias is not None:
-        y = y + _beside(input, bias, channel_dim)
-    return y.to(input.dtype)
+    return torch.ops.derf.pointwise_norm_composite(input, alpha, shift, weight, bias, channel_dim=channel_dim)
 
 
 def _derf_backward(
@@ -58,44 +62,6 @@ def _derf_backward(
     channel_dim: int,
     output_mask: list[bool],
 ) -> tuple[Tensor | None, ...]:
-    g, u = _wide(input, grad_output), _preactivation(input, alpha, shift)
-    slope = 2 / math.sqrt(math.pi) * torch.exp(-u * u)
-    h = g * slope if weight is None else g * slope * _beside(input, weight, channel_dim)
-
-    def alive(term: Tensor) -> Tensor:
-        return torch.where(slope == 0, 0.0, term)  # never 0 * Inf
-
-    def sum_like(term: Tensor, parameter: Tensor) -> Tensor:
-        summed = term.sum_to_size(_beside(input, parameter, channel_dim).shape)
-        return summed.reshape(parameter.shape).to(parameter.dtype)
-
-    def sum_all(term: Tensor, parameter: Tensor) -> Tensor:
-        return term.sum().reshape(parameter.shape).to(parameter.dtype)
-
-    return (
-        alive(h * _one(input, alpha)).to(input.dtype) if output_mask[0] else None,
-        sum_all(alive(h * _wide(input, input)), alpha) if output_mask[1] else None,
-        sum_all(alive(h), shift) if output_mask[2] else None,
-        sum_like(g * torch.erf(u), weight) if output_mask[3] and weight is not None else None,
-        sum_like(g, bias) if output_mask[4] and bias is not None else None,
-    )
-
-
-def _wide(input: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor in the dtype of arithmetic."""
-    return tensor.to(torch.promote_types(input.dtype, torch.float32))
-
-
-def _one(input: Tensor, scalar: Tensor) -> Tensor:
-    """alpha or shift, which may be [1] beside a 0-d input."""
-    return _wide(input, scalar).reshape(())
-
-
-def _preactivation(input: Tensor, alpha: Tensor, shift: Tensor) -> Tensor:
-    return _wide(input, input) * _one(input, alpha) + _one(input, shift)
-
-
-def _beside(input: Tensor, parameter: Tensor, channel_dim: int) -> Tensor:
-    """weight or bias, shaped so that it broadcasts against input."""
-    dimensions_after = -1 - channel_dim if channel_dim < 0 else input.dim() - 1 - channel_dim
-    return _wide(input, parameter).reshape(*parameter.shape, *[1] * dimensions_after)
+    tensors = grad_output, input, alpha, shift, weight, bias
+    no_study = 0.0, 0.0, 0.0, None, 0.0, 1
+    return torch.ops.derf.pointwise_norm_backward_composite(*tensors, channel_dim, "erf", 0.0, *no_study, output_mask)

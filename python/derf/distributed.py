@@ -6,6 +6,8 @@ sharded. FSDP, DDP and ``torch.distributed.checkpoint`` need nothing of this mod
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -20,28 +22,66 @@ from torch.distributed.tensor import (
     distribute_module,
     distribute_tensor,
 )
+from torch.distributed.tensor._op_schema import RuntimeSchemaInfo
 from torch.distributed.tensor.experimental import register_sharding
 from torch.distributed.tensor.parallel import ParallelStyle
 
-from .modules import Derf
+from .modules import PointwiseNorm
 
 _Rule = tuple[list[Placement | None], list[Placement | None]]  # of the results, of the arguments
+_Shape = tuple[int, ...]
 
 
-def _layouts(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, channel_dim: int
-) -> Iterator[tuple[Placement, Placement]]:
-    """Where input may lie on one dimension of a mesh, and weight and bias then."""
-    yield Replicate(), Replicate()
-    parameter = bias if weight is None else weight
-    last = channel_dim % max(input.ndim, 1)
-    first = last + 1 - (0 if parameter is None else parameter.ndim)
+@dataclass(frozen=True)
+class _Operand:
+    """How a parameter lies beside input: its dimension beside input's `dim` is `dim - first`."""
+
+    shape: _Shape
+    first: int
+
+    @staticmethod
+    def of(parameter: Tensor | None, input: Tensor, channel_dim: int, *, is_scalar: bool) -> "_Operand | None":
+        if parameter is None:
+            return None
+        shape = tuple(parameter.shape)
+        one = is_scalar and len(shape) < 2 and prod(shape) == 1
+        return _Operand(() if one else shape, channel_dim % max(input.ndim, 1) + 1 - len(shape))
+
+    def placed(self, dim: int) -> Placement:
+        """Where it lies when input is sharded along a dimension."""
+        own = dim - self.first
+        return Shard(own) if 0 <= own < len(self.shape) and self.shape[own] != 1 else Replicate()
+
+
+def _rules(
+    tensors: tuple[Tensor | None, ...], channel_dim: int
+) -> Iterator[tuple[Placement, list[Placement | None], list[Placement | None]]]:
+    """For each way in which input may lie on one dimension of a mesh: input, the parameters, and their gradients.
+
+    A gradient is sharded as its parameter, and a sum over what other processes have where that is replicated.
+    """
+    input, *parameters = tensors
+    operands = [_Operand.of(p, input, channel_dim, is_scalar=i < 2) for i, p in enumerate(parameters)]
+    whole = [operand and Replicate() for operand in operands]
+    yield Replicate(), whole, whole
     for dim in range(input.ndim):
-        yield Shard(dim), Shard(dim - first) if first <= dim <= last else Replicate()
+        placed = [operand and operand.placed(dim) for operand in operands]
+        gradients = [p if isinstance(p, Shard) else p and Partial() for p in placed]
+        yield Shard(dim), placed, gradients
 
 
-def _given(placement: Placement, tensor: Tensor | None) -> Placement | None:
-    return None if tensor is None else placement
+def _forward_rules(tensors: tuple[Tensor | None, ...], channel_dim: int, further: int) -> list[_Rule]:
+    return [([x], [x, *placed, *[None] * further]) for x, placed, _ in _rules(tensors, channel_dim)]
+
+
+def _backward_rules(
+    tensors: tuple[Tensor | None, ...], channel_dim: int, output_mask: list[bool], further: int
+) -> list[_Rule]:
+    rules = []
+    for x, placed, gradients in _rules(tensors, channel_dim):
+        results = [result if wanted else None for result, wanted in zip([x, *gradients], output_mask, strict=True)]
+        rules.append((results, [x, x, *placed, *[None] * further]))
+    return rules
 
 
 @register_sharding(torch.ops.derf.derf.default)
@@ -53,10 +93,7 @@ def _derf(
     bias: Tensor | None = None,
     channel_dim: int = -1,
 ) -> list[_Rule]:
-    return [
-        ([x], [x, Replicate(), Replicate(), _given(channels, weight), _given(channels, bias), None])
-        for x, channels in _layouts(input, weight, bias, channel_dim)
-    ]
+    return _forward_rules((input, alpha, shift, weight, bias), channel_dim, 1)
 
 
 @register_sharding(torch.ops.derf.derf_backward.default)
@@ -70,31 +107,66 @@ def _derf_backward(
     channel_dim: int,
     output_mask: list[bool],
 ) -> list[_Rule]:
-    rules = []
-    for x, channels in _layouts(input, weight, bias, channel_dim):
-        scalar_sum = x if isinstance(x, Replicate) else Partial()
-        channel_sum = channels if isinstance(channels, Shard) else scalar_sum
-        results = [x, scalar_sum, scalar_sum, _given(channel_sum, weight), _given(channel_sum, bias)]
-        results = [result if wanted else None for result, wanted in zip(results, output_mask, strict=True)]
-        parameters = [Replicate(), Replicate(), _given(channels, weight), _given(channels, bias)]
-        rules.append((results, [x, x, *parameters, None, None]))
-    return rules
+    return _backward_rules((input, alpha, shift, weight, bias), channel_dim, output_mask, 2)
+
+
+@register_sharding(torch.ops.derf.pointwise_norm.default)
+def _pointwise_norm(
+    input: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    channel_dim: int = -1,
+    **_: Any,
+) -> list[_Rule]:
+    return _forward_rules((input, alpha, shift, weight, bias), channel_dim, 0)
+
+
+@register_sharding(torch.ops.derf.pointwise_norm_backward.default)
+def _pointwise_norm_backward(
+    grad_output: Tensor,
+    input: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    channel_dim: int,
+    *rest: Any,
+) -> list[_Rule]:
+    *options, output_mask = rest
+    return _backward_rules((input, alpha, shift, weight, bias), channel_dim, output_mask, len(options) + 2)
+
+
+@register_sharding(torch.ops.derf.function.default)
+def _function(u: Tensor, function: str, order: int = 0) -> list[_Rule]:
+    return [([x], [x, None, None]) for x in (Replicate(), *map(Shard, range(u.ndim)))]
+
+
+# What comes before the first int is not in the key of DTensor's cache, and where u has to be moved, one function would
+# be called for another. So everything after u is in it.
+DTensor._op_dispatcher.sharding_propagator.op_to_schema_info[torch.ops.derf.function.default] = RuntimeSchemaInfo(
+    1, needs_pytree=True
+)
 
 
 class DerfParallel(ParallelStyle):
-    """How ``torch.distributed.tensor.parallel.parallelize_module`` shards a ``derf.Derf``.
+    """How ``torch.distributed.tensor.parallel.parallelize_module`` shards a ``derf.PointwiseNorm``, ``derf.Derf`` or
+    ``derf.DyT``.
 
     Args:
         dim: the dimension of the input that is sharded: 1 (default) for sequences, 0 for the batch. A dimension of the
             channels, which is told by its negative number for a layer whose channel_dim is -1, shards weight and bias
-            too, so that the layer fits between ``ColwiseParallel`` and ``RowwiseParallel`` without communication.
+            (and alpha and shift for each channel)
+        too, so that the layer fits between ``ColwiseParallel`` and ``RowwiseParallel`` without communication.
         use_local_output: whether the output is the local tensor instead of a DTensor.
 
     A plain tensor that comes in is taken for the local shard; a DTensor is redistributed where it lies otherwise.
     The parameters of the mesh's first rank are broadcast.
 
     Raises:
-        TypeError: where dim is no int, or the module no ``derf.Derf``.
+        TypeError: where dim is no int, or the module no ``derf.PointwiseNorm``.
 
     >>> import derf.distributed
     >>> plan = {"norm": derf.distributed.DerfParallel(), "mlp.norm": derf.distributed.DerfParallel(dim=-1)}
@@ -107,7 +179,7 @@ class DerfParallel(ParallelStyle):
         self.dim = dim
         self.use_local_output = use_local_output
 
-    def _channel_dim(self, module: Derf) -> int | None:
+    def _channel_dim(self, module: PointwiseNorm) -> int | None:
         """The dimension of weight and bias that is sharded, or None."""
         if module.channel_dim != -1:
             return 0 if self.dim == module.channel_dim else None
@@ -117,7 +189,7 @@ class DerfParallel(ParallelStyle):
     def _shard_parameters(self, name: str, module: nn.Module, device_mesh: DeviceMesh) -> None:
         channel_dim = self._channel_dim(module)
         for key, parameter in list(module.named_parameters(recurse=False)):
-            of_channels = key in ("weight", "bias") and channel_dim is not None
+            of_channels = channel_dim is not None and (key in ("weight", "bias") or module.per_channel)
             placement = Shard(channel_dim) if of_channels else Replicate()
             sharded = distribute_tensor(parameter, device_mesh, [placement])
             module.register_parameter(key, nn.Parameter(sharded, requires_grad=parameter.requires_grad))
@@ -133,6 +205,8 @@ class DerfParallel(ParallelStyle):
         return output.to_local() if self.use_local_output else output
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        if not isinstance(module, Derf):
-            raise TypeError(f"derf: DerfParallel shards a derf.Derf, but the plan names a {type(module).__name__}")
+        if not isinstance(module, PointwiseNorm):
+            raise TypeError(
+                f"derf: DerfParallel shards a derf.PointwiseNorm, but the plan names a {type(module).__name__}"
+            )
         return distribute_module(module, device_mesh, self._shard_parameters, self._shard_input, self._finish)

@@ -1,21 +1,71 @@
-"""FLOPs of Derf for torch.utils.flop_counter, and of the norms on the same terms.
+"""FLOPs of the layers for torch.utils.flop_counter, and of the norms on the same terms.
 
 PyTorch's counter takes a LayerNorm for nothing. Here every addition and multiplication on an element counts, a fused
 multiply-add as two; what is done once a row or once a tensor does not, nor do comparisons and table look-ups. The error
-function and its slope count as the polynomials that they are in csrc/functions/erf.h for float32 with AVX2.
+function and its slope count as the polynomials that they are in csrc/functions/erf.h for float32 with AVX2, and so does
+tanh, which is made likewise. The other functions count by their formulas: each operation and each square root as one,
+each elementary function as a polynomial of degree 6 with what finds its piece, and a slope as much as the value.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
+
+from .functions import evaluate, functions
 
 Shape = Sequence[int]
 
 ERF = 1 + 3 + 2 * 6 + 2  # centring, finding the piece, a polynomial of degree 6, u + u p
 ERF_IN_SUMS = 3 + 2 * 6  # finding the piece, a polynomial of degree 6: accurate enough for a sum of gradients
 SLOPE = 1 + 3 + 2 + 2 * 3 + 1  # u^2, finding the power of two, what remains, a polynomial of degree 3, scaling
+
+
+class _Counted:
+    """Stands for a value of a formula, and counts the operations that led to it."""
+
+    def __init__(self, flops: int = 0) -> None:
+        self.flops = flops
+
+    def _operation(self, *others: object) -> "_Counted":
+        return _Counted(1 + self.flops + sum(getattr(other, "flops", 0) for other in others))
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _operation
+
+    def __neg__(self) -> "_Counted":
+        return self
+
+    def __pow__(self, exponent: float) -> "_Counted":
+        whole = float(exponent).is_integer()
+        return _Counted(self.flops + (int(exponent) - 1 if whole else ERF_IN_SUMS))
+
+
+def _counted(cost: int) -> Callable[..., _Counted]:
+    return lambda value, *limits: _Counted(value.flops + cost)
+
+
+_ELEMENTARY = dict.fromkeys(("abs", "sign", "clip"), _counted(0)) | {"sqrt": _counted(1)}
+_ELEMENTARY |= dict.fromkeys(("exp", "log", "erf", "tanh", "atan", "sin", "asinh"), _counted(ERF_IN_SUMS))
+
+
+@cache
+def function_flops(function: str) -> tuple[int, int, int]:
+    """FLOPs of a function for one element: its value, its value in sums of gradients, its slope.
+
+    >>> import derf
+    >>> derf.flops.function_flops("erf")
+    (18, 15, 13)
+    """
+    if function in ("erf", "tanh"):
+        return ERF, ERF_IN_SUMS, SLOPE
+    by_formula = evaluate(functions()[function].formula, _Counted(), _ELEMENTARY).flops
+    return by_formula, by_formula, by_formula
+
+
+def _study_flops(dead_zone: float, input_shift: float, linear_mix: float, clip: object, output_shift: float) -> int:
+    return 2 * bool(dead_zone) + bool(input_shift) + 3 * bool(linear_mix) + bool(output_shift)
 
 
 def derf_flops(
@@ -30,7 +80,28 @@ def derf_flops(
     >>> counter.get_total_flops() // (100 * 768)
     22
     """
-    return prod(input) * (2 + ERF + (weight is not None) + (bias is not None))
+    return pointwise_norm_flops(input, alpha, shift, weight, bias)
+
+
+def pointwise_norm_flops(
+    input: Shape,
+    alpha: Shape,
+    shift: Shape | None = None,
+    weight: Shape | None = None,
+    bias: Shape | None = None,
+    *_: object,
+    function: str = "erf",
+    dead_zone: float = 0.0,
+    input_shift: float = 0.0,
+    linear_mix: float = 0.0,
+    clip: float | None = None,
+    output_shift: float = 0.0,
+    **__: object,
+) -> int:
+    """The same of a function of the family and its options. (weight_offset is added once a channel.)"""
+    value, _, _ = function_flops(function)
+    each = 1 + (shift is not None) + value + (weight is not None) + (bias is not None)
+    return prod(input) * (each + _study_flops(dead_zone, input_shift, linear_mix, clip, output_shift))
 
 
 def derf_backward_flops(
@@ -45,16 +116,44 @@ def derf_backward_flops(
     **__: object,
 ) -> int:
     """FLOPs of those gradients that are asked for."""
+    return pointwise_norm_backward_flops(grad_output, input, alpha, shift, weight, bias, out_shape=out_shape)
+
+
+def pointwise_norm_backward_flops(
+    grad_output: Shape,
+    input: Shape,
+    alpha: Shape,
+    shift: Shape | None,
+    weight: Shape | None,
+    bias: Shape | None,
+    channel_dim: int = -1,
+    function: str = "erf",
+    weight_offset: float = 0.0,
+    dead_zone: float = 0.0,
+    input_shift: float = 0.0,
+    linear_mix: float = 0.0,
+    clip: float | None = None,
+    output_shift: float = 0.0,
+    *_: object,
+    out_shape: Sequence[Shape | None],
+    **__: object,
+) -> int:
+    """The same of a function of the family and its options."""
+    _, in_sums, slope = function_flops(function)
     to_input, to_alpha, to_shift, to_weight, to_bias = (shape is not None for shape in out_shape)
-    through_erf = to_input or to_alpha or to_shift
-    each = 2 * (through_erf or to_weight)  # alpha * input + shift
-    each += through_erf * (SLOPE + 1 + (weight is not None))
-    each += to_input + 2 * to_alpha + to_shift + to_weight * (ERF_IN_SUMS + 2) + to_bias
+    through = to_input or to_alpha or to_shift
+    each = (1 + (shift is not None)) * (through or to_weight)  # alpha * input + shift
+    each += through * (slope + 1 + (weight is not None) + 2 * bool(linear_mix))
+    each += to_input + 2 * to_alpha + to_shift + to_weight * (in_sums + 2) + to_bias
+    each += (through or to_weight) * (2 * bool(dead_zone) + bool(input_shift))
+    each += to_weight * (3 * bool(linear_mix) + bool(output_shift))
     return prod(input) * each
 
 
 register_flop_formula(torch.ops.derf.derf)(derf_flops)
 register_flop_formula(torch.ops.derf.derf_backward)(derf_backward_flops)
+register_flop_formula(torch.ops.derf.pointwise_norm)(pointwise_norm_flops)
+register_flop_formula(torch.ops.derf.pointwise_norm_backward)(pointwise_norm_backward_flops)
 
 
 def norm_flops(elements: int, *, centered: bool, weight: bool, bias: bool) -> int:

@@ -1,7 +1,9 @@
-"""Derf as a function."""
+"""The layers as functions."""
 
 import torch
 from torch import Tensor
+
+from .custom import Function, pointwise_norm_of, warn_not_fused
 
 
 def derf(
@@ -44,3 +46,82 @@ def derf(
     tensor([[-0.6854,  1.0000,  2.6854]])
     """
     return torch.ops.derf.derf(input, alpha, shift, weight, bias, channel_dim)
+
+
+def pointwise_norm(
+    input: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    function: Function = "erf",
+    channel_dim: int = -1,
+    weight_offset: float = 0.0,
+    dead_zone: float = 0.0,
+    input_shift: float = 0.0,
+    linear_mix: float = 0.0,
+    clip: float | None = None,
+    output_shift: float = 0.0,
+    sign: int = 1,
+) -> Tensor:
+    """Return ``(weight + weight_offset) * f(alpha * input + shift) + bias``, computed in one pass over input.
+
+    Args:
+        input: of any shape and strides; float64, float32, float16 or bfloat16.
+        alpha: one element, of shape [1] or [], or one for each channel: the shape of the last dimensions of input, or
+            ``[input.size(channel_dim)]`` where channel_dim is not the last dimension. Dtype of input, or float32 beside
+            a 16-bit input.
+        shift: like alpha, of its shape and dtype, or None for 0.
+        weight: one factor for each channel, or None for 1. Shape as alpha's for each channel; before that it may have
+            leading dimensions of input's size or 1, for factors that differ from group to group: [B, 1, C] beside an
+            input of [B, S, C]. Any strides; dtype of input, or float32 beside a 16-bit input.
+        bias: one summand for each channel, or None for 0; dimensions and dtype as for weight.
+        function: a name from :func:`derf.functions`, or a function of your own from tensor to tensor, element by
+            element, which runs as plain PyTorch under autograd; a warning says so once.
+        channel_dim: the dimension of the channels: -1 (default) or, for images of shape [N, C, H, W], 1.
+        weight_offset: what is added to weight: 1 where a weight of 0 means a factor of 1.
+
+    What is between ``u = alpha * input + shift`` and weight can be studied, in this order:
+
+    ================ ======= ====================================================
+    option           default what it does
+    ================ ======= ====================================================
+    ``dead_zone``    0       ``v = sign(u) * max(abs(u) - dead_zone, 0)``
+    ``input_shift``  0       ``v = v + input_shift``
+    (the function)           ``v = f(v)``
+    ``linear_mix``   0       ``v = (1 - linear_mix) * v + linear_mix * u``
+    ``clip``         None    ``v = min(max(v, -clip), clip)``
+    ``output_shift`` 0       ``v = v + output_shift``
+    ``sign``         1       ``v = sign * v``; 1 or -1
+    ================ ======= ====================================================
+
+    Returns:
+        A tensor of input's shape and dtype; dense, with the order of dimensions in memory that input has. Arithmetic
+        is in float32 (float64 for float64). NaN gives NaN.
+
+    Differentiable with respect to all five tensors, twice and more; deterministic, on any number of threads. Where a
+    clip or a dead zone cuts, the slope is that of ``torch.clamp``.
+
+    Raises:
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument.
+        ValueError: for a function that is not known, and options that cannot be or contradict each other.
+        IndexError: where channel_dim is not a dimension of input.
+
+    Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938; the options are those of its section 3.
+
+    >>> import torch, derf
+    >>> x = torch.tensor([[-2.0, 0.0, 2.0]])
+    >>> derf.functional.pointwise_norm(x, alpha=torch.tensor([1.0]), function="linear", clip=0.5)
+    tensor([[-0.5000,  0.0000,  0.5000]])
+    >>> derf.functional.pointwise_norm(x, torch.tensor([0.5]), weight=torch.zeros(3), weight_offset=1.0)
+    tensor([[-0.8427,  0.0000,  0.8427]])
+    """
+    study = {"dead_zone": dead_zone, "input_shift": input_shift, "linear_mix": linear_mix, "clip": clip}
+    study |= {"output_shift": output_shift, "sign": sign}
+    options = {"channel_dim": channel_dim, "weight_offset": weight_offset, **study}
+    if isinstance(function, str):
+        return torch.ops.derf.pointwise_norm(input, alpha, shift, weight, bias, function=function, **options)
+    if not torch.compiler.is_compiling():
+        warn_not_fused(function)
+    return pointwise_norm_of(function, input, alpha, shift, weight, bias, **options)

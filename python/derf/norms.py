@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from .modules import PointwiseNorm
 from .observe import Unsuitable, observe
 
 
@@ -111,6 +112,8 @@ def _registered(cls: type) -> Adapter | None:
 
 def looks_like_norm(module: nn.Module) -> bool:
     """Whether the module's class is registered or calls itself a norm. What it is, :func:`describe` finds out."""
+    if isinstance(module, PointwiseNorm):  # Norm by name alone
+        return False
     if _registered(type(module)):
         return True
     named = any("norm" in cls.__name__.lower() for cls in type(module).__mro__)

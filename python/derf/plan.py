@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .modules import DTYPES, Derf
+from .custom import Function
+from .modules import DTYPES, PointwiseNorm, checked_study, layer
 from .norms import NormSpec, describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .recipes import Recipe, recipe_called
@@ -21,7 +22,7 @@ _WRAPPERS = {
     "FSDPModule": "sharded by fully_shard",
     "OptimizedModule": "compiled by torch.compile",
 }
-# These handle a module's state dict, know its parameters and are bound to it: a Derf cannot take them over.
+# These handle a module's state dict, know its parameters and are bound to it: a new layer cannot take them over.
 _STATE_HOOKS = (
     *("_state_dict_hooks", "_state_dict_pre_hooks"),
     *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
@@ -30,7 +31,7 @@ _STATE_HOOKS = (
 
 @dataclass(frozen=True)
 class Origin:
-    """What a Derf stands in the place of: enough to put that back."""
+    """What a layer stands in the place of: enough to put that back."""
 
     norm: nn.Module  # without its parameters
     weight: str | None  # the names that they had
@@ -38,11 +39,21 @@ class Origin:
     weight_offset: float
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What the norms become."""
+
+    function: Function
+    shift: bool
+    per_channel: bool
+    study: dict[str, float | None]
+
+
 @dataclass
 class Plan:
     """The layers to exchange, the other changes of the model, what to warn of, and the report of it all."""
 
-    derfs: dict[nn.Module, Derf] = field(default_factory=dict)
+    derfs: dict[nn.Module, PointwiseNorm] = field(default_factory=dict)
     changes: list[Callable[[], None]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     report: Report = field(default_factory=Report)
@@ -50,8 +61,11 @@ class Plan:
 
 def make_plan(
     model: nn.Module,
+    function: Function,
+    per_channel: bool,
+    study: dict[str, float | None],
     alpha: Start | None,
-    shift: Start | None,
+    shift: Start | bool | None,
     include: Selector | Sequence[Selector] | None,
     exclude: Selector | Sequence[Selector] | None,
     keep_affine: bool,
@@ -59,7 +73,9 @@ def make_plan(
     recipe: str | None,
 ) -> Plan:
     """The plan for the arguments of :func:`derf.replace_norm`, which says what they mean and what is raised."""
-    chosen = Recipe(alpha=0.5, source="", training="") if recipe is None else recipe_called(recipe)
+    chosen = Recipe(alpha=0.5, source="", training="") if recipe is None else recipe_called(recipe, function)
+    has_shift = chosen.shift if shift is None else shift is not False
+    kind = Kind(function, has_shift, per_channel, checked_study(function, **study))
     included = selectors(chosen.include if include is None else include, "include")
     excluded = selectors(exclude, "exclude") or ()
     modules = dict(model.named_modules())
@@ -84,13 +100,14 @@ def make_plan(
 
     first_names = [names[module][0] for module in specs]
     alphas = starts(chosen.alpha if alpha is None else alpha, first_names, "alpha")
-    shifts = starts(0.0 if shift is None else shift, first_names, "shift")
+    shifts = starts(0.0 if shift is None or isinstance(shift, bool) else shift, first_names, "shift")
     add_bias = chosen.bias if bias is None else bias
     counted_from_1: dict[nn.Parameter, nn.Parameter] = {}
     for module, spec in specs.items():
         first, *aliases = names[module]
         example = _example(modules, first)
-        new = _derf(module, spec, example, alphas[first], shifts[first], keep_affine, add_bias, counted_from_1)
+        at = alphas[first], shifts[first]
+        new = _derf(module, spec, example, kind, *at, keep_affine, add_bias, counted_from_1)
         plan.derfs[module] = new
         copied = _copied(spec) if keep_affine else ()
         plan.report.replaced.append(ReplacedNorm(first, type(module), new, copied, tuple(aliases)))
@@ -190,17 +207,22 @@ def _derf(
     norm: nn.Module,
     spec: NormSpec,
     example: nn.Module,
+    kind: Kind,
     alpha: float,
     shift: float,
     keep_affine: bool,
     add_bias: bool,
     counted_from_1: dict[nn.Parameter, nn.Parameter],
-) -> Derf:
+) -> PointwiseNorm:
     found = _parameters(example)
     like = found[0] if found else torch.empty(0)
     with_bias = spec.bias is not None or (add_bias and spec.weight is not None)
-    new = Derf(
+    new = layer(
         spec.normalized_shape,
+        kind.function,
+        shift=kind.shift,
+        per_channel=kind.per_channel,
+        study=kind.study,
         alpha_init=alpha,
         shift_init=shift,
         elementwise_affine=spec.weight is not None or spec.bias is not None,

@@ -1,14 +1,14 @@
 """Starts and changes with which the authors trained their models, by name.
 
 From the code of "Stronger Normalization-Free Transformers" (arXiv 2512.10938) at commit 8dd9ea3. Its authors did not
-train LLaMA: that recipe is from the code of "Transformers without Normalization" (arXiv 2503.10622), whose layer has
-tanh in the place of erf.
+train LLaMA: that recipe is from the code of "Transformers without Normalization" (arXiv 2503.10622), whose layer, DyT,
+has tanh in the place of erf and no shift. The recipes for function="tanh" are from there.
 """
 
 import fnmatch
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,7 @@ class Recipe:
         training: settings that the training needs.
         include: patterns of the names of the norms that are replaced; None for all.
         bias: whether a layer that had no bias gets one.
+        shift: whether the layers have a shift.
         scale: finds where a learnable scale of the embeddings goes: what is changed, and the change.
     """
 
@@ -64,6 +65,7 @@ class Recipe:
     training: str
     include: tuple[str, ...] | None = None
     bias: bool = False
+    shift: bool = True
     scale: Callable[[nn.Module], list[tuple[str, ChangeModel]]] | None = None
 
 
@@ -168,8 +170,20 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe_called(name: str) -> Recipe:
-    """The recipe of a name; ValueError where there is none."""
+# Of the authors of DyT, for function="tanh".
+DYT_RECIPES: dict[str, Recipe] = {
+    "vit": Recipe(
+        alpha=0.5,
+        shift=False,
+        source=f"{_DYT} dynamic_tanh.py, main.py, README.md",
+        training="as with LayerNorm: AdamW, lr 4e-3, weight decay 0.05, 300 epochs, 20 of warm-up, batch 4096",
+    ),
+    "llama": replace(RECIPES["llama"], shift=False),
+}
+
+
+def recipe_called(name: str, function: object = "erf") -> Recipe:
+    """The recipe of a name, for tanh that of DyT's authors where they have one; ValueError where there is none."""
     if not isinstance(name, str) or name not in RECIPES:
         raise ValueError(f"derf: recipe must be one of {', '.join(map(repr, RECIPES))}, but is {name!r}")
-    return RECIPES[name]
+    return DYT_RECIPES.get(name, RECIPES[name]) if function == "tanh" else RECIPES[name]

@@ -1,4 +1,4 @@
-"""From a model with normalization layers to one with Derf."""
+"""From a model with normalization layers to one with point-wise layers in their place."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, overload
 
 from torch import nn
 
-from .modules import Derf
+from .custom import Function
+from .modules import PointwiseNorm
 from .plan import Plan, make_plan
 from .report import Report
 from .selection import Selector, Start
@@ -24,9 +25,20 @@ CALL_HOOKS = (
 )
 
 
-class _Options(TypedDict, total=False):
+class _Study(TypedDict, total=False):
+    dead_zone: float
+    input_shift: float
+    linear_mix: float
+    clip: float | None
+    output_shift: float
+    sign: int
+
+
+class _Options(_Study, total=False):
+    function: Function
+    per_channel: bool
     alpha: Start | None
-    shift: Start | None
+    shift: Start | bool | None
     include: Selector | Sequence[Selector] | None
     exclude: Selector | Sequence[Selector] | None
     keep_affine: bool
@@ -41,18 +53,20 @@ def replace_norm(model: Model, *, dry_run: Literal[True], **options: "Unpack[_Op
 @overload
 def replace_norm(
     model: Model, *, return_report: Literal[True], **options: "Unpack[_Options]"
-) -> tuple[Model | Derf, Report]: ...
+) -> tuple[Model | PointwiseNorm, Report]: ...
 
 
 @overload
-def replace_norm(model: Model, **options: "Unpack[_Options]") -> Model | Derf: ...
+def replace_norm(model: Model, **options: "Unpack[_Options]") -> Model | PointwiseNorm: ...
 
 
 def replace_norm(
     model: Model,
     *,
+    function: Function = "erf",
+    per_channel: bool = False,
     alpha: Start | None = None,
-    shift: Start | None = None,
+    shift: Start | bool | None = None,
     include: Selector | Sequence[Selector] | None = None,
     exclude: Selector | Sequence[Selector] | None = None,
     keep_affine: bool = True,
@@ -60,27 +74,34 @@ def replace_norm(
     recipe: str | None = None,
     dry_run: bool = False,
     return_report: bool = False,
-) -> Model | Derf | Report | tuple[Model | Derf, Report]:
-    """Put a :class:`derf.Derf` in the place of every LayerNorm and RMSNorm of a model, and return the model.
+    **study: "Unpack[_Study]",
+) -> Model | PointwiseNorm | Report | tuple[Model | PointwiseNorm, Report]:
+    """Put a point-wise layer in the place of every LayerNorm and RMSNorm of a model, and return the model.
+
+    The new layers are of class :class:`derf.Derf`, or with other arguments of class :class:`derf.DyT` (tanh without a
+    shift) or :class:`derf.PointwiseNorm`.
 
     The layers are exchanged in place, wherever they are: nested, in containers, under several names (a shared layer
-    stays shared). Where the model itself is a norm, the Derf is returned. Layers of other libraries are recognised by
-    what they compute, those of [N, C, H, W] images and those whose weight counts from 1 included, and
+    stays shared). Where the model itself is a norm, the new layer is returned. Layers of other libraries are recognised
+    by what they compute, those of [N, C, H, W] images and those whose weight counts from 1 included, and
     :func:`derf.register_norm` adds to them. A new layer takes over the old one's shape, its weight and bias (values,
     dtype, device, requires_grad; what was absent stays absent), its train or eval mode and its hooks; alpha and shift
     start anew, frozen where the old layer is.
 
-    Training from the start, or further training, is needed: a Derf does not compute what the norm did. Build the
+    Training from the start, or further training, is needed: the new layers do not compute what the norms did. Build the
     optimizer after the exchange, for alpha and shift are new parameters (:func:`derf.parameter_groups`). Load a
     checkpoint of the model with norms before it, or see :func:`derf.convert_state_dict`; distribute, compile, script
     and parametrize the model after it. :func:`derf.restore_norm` is the way back.
 
     Args:
         model: any ``nn.Module``.
+        function: which function the new layers compute: a name from :func:`derf.functions`, or a function of your own.
+        per_channel: whether alpha and shift have an element for each channel.
         alpha: where alpha starts; the default is the recipe's, or 0.5. One number for all layers, a function from
             qualified name to number, or a mapping whose keys are names or patterns (``"*.norm1"``; the first that
             matches counts, and every replaced layer needs one).
-        shift: where shift starts, likewise; the default is 0.
+        shift: where shift starts, likewise, or False for layers without one; the default is 0, but for recipes of DyT's
+            authors (function="tanh"), whose layers have none.
         include: which norms are replaced: a pattern of qualified names, a class, a function of name and module, or
             several of these. The default is all but those of queries and keys (``q_norm``, ``k_norm`` and the like);
             ``"*"`` means those too.
@@ -90,9 +111,11 @@ def replace_norm(
         bias: True gives a bias, which starts at 0, to layers that have a weight alone; the default is the recipe's, or
             False.
         recipe: "vit", "dit", "wav2vec2", "dna", "gpt2" or "llama" for the starts and changes with which the authors
-            trained such models (derf/recipes.py has them all, with sources). Other arguments go before it.
+            trained such models (derf/recipes.py has them all, with sources). With function="tanh" "vit" and "llama" are
+            those of DyT's authors; the starts of the others are erf's. Other arguments go before it.
         dry_run: whether the model stays as it is and the report of what would happen is returned in its place.
         return_report: whether (model, report) is returned; see :class:`derf.Report`.
+        study: options of :class:`derf.PointwiseNorm`: dead_zone, input_shift, linear_mix, clip, output_shift, sign.
 
     Raises:
         TypeError: for arguments of a wrong type; where model is no ``nn.Module``, or is or contains a scripted or
@@ -102,7 +125,8 @@ def replace_norm(
 
     After an error the model is as it was.
 
-    Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
+    Sources: "Stronger Normalization-Free Transformers", arXiv 2512.10938; for tanh "Transformers without
+    Normalization", arXiv 2503.10622.
 
     >>> import torch, derf
     >>> encoder = torch.nn.TransformerEncoderLayer(d_model=16, nhead=2)
@@ -110,17 +134,19 @@ def replace_norm(
     Derf((16,), alpha_init=0.8, shift_init=0.0)
     >>> derf.replace_norm(torch.nn.RMSNorm(8))
     Derf((8,), alpha_init=0.5, shift_init=0.0, bias=False)
+    >>> derf.replace_norm(torch.nn.RMSNorm(8), function="linear", per_channel=True, clip=1.0)
+    PointwiseNorm((8,), 'linear', alpha_init=0.5, shift_init=0.0, per_channel=True, bias=False, clip=1.0)
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
-    plan = make_plan(model, alpha, shift, include, exclude, keep_affine, bias, recipe)
+    plan = make_plan(model, function, per_channel, study, alpha, shift, include, exclude, keep_affine, bias, recipe)
     if dry_run:
         return plan.report
     result = _carry_out(plan, model)
     return (result, plan.report) if return_report else result
 
 
-def _carry_out(plan: Plan, model: Model) -> Model | Derf:
+def _carry_out(plan: Plan, model: Model) -> Model | PointwiseNorm:
     for warning in plan.warnings:  # first: a filter may make an error of it
         warnings.warn(f"derf: {warning}", stacklevel=3)
     modules = list(model.modules())
@@ -139,15 +165,10 @@ def _carry_out(plan: Plan, model: Model) -> Model | Derf:
 
 
 def _leave_fast_path(parent: nn.Module) -> None:
-    """Keep torch's own Transformer layers from computing a LayerNorm with a Derf's weights.
+    """Keep torch's own Transformer from packing padded input into a nested tensor.
 
-    In eval mode TransformerEncoderLayer hands norm1.eps, norm1.weight and so on to one fused kernel, unless norm1.eps
-    differs from norm2.eps; NaN differs from itself. TransformerEncoder packs padded input into a nested tensor for that
-    kernel alone.
+    It does so for the fused kernel alone that a layer takes in eval mode. Its layers leave that by themselves, for the
+    eps of their norms is NaN.
     """
-    if isinstance(parent, nn.TransformerEncoderLayer):
-        for norm in (parent.norm1, parent.norm2):
-            if isinstance(norm, Derf):
-                norm.eps = float("nan")
-    elif isinstance(parent, nn.TransformerEncoder) and any(isinstance(m, Derf) for m in parent.modules()):
+    if isinstance(parent, nn.TransformerEncoder) and any(isinstance(m, PointwiseNorm) for m in parent.modules()):
         parent.use_nested_tensor = False

@@ -2,24 +2,25 @@
 
 from dataclasses import dataclass, field
 
-from .modules import Derf
+from .custom import function_name
+from .modules import PointwiseNorm
 
 
 @dataclass(frozen=True)
 class ReplacedNorm:
-    """One layer that became a Derf.
+    """One layer that became a Derf, DyT or other PointwiseNorm.
 
     Args:
         name: its qualified name, empty for the model itself.
         old: its class.
-        new: the Derf in its place.
-        copied: what the Derf took over: "weight", "bias", "1 + weight".
+        new: the layer in its place.
+        copied: what that took over: "weight", "bias", "1 + weight".
         aliases: further names of the same layer, where it is shared.
     """
 
     name: str
     old: type
-    new: Derf
+    new: PointwiseNorm
     copied: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
 
@@ -77,8 +78,9 @@ def _row(entry: ReplacedNorm) -> tuple[str, ...]:
     new = entry.new
     shape = str(list(new.normalized_shape)) + ("" if new.channel_dim == -1 else f", channel_dim={new.channel_dim}")
     name = " = ".join((entry.name or "(model)", *entry.aliases))
-    starts = f"{new.alpha_init:g}", f"{new.shift_init:g}"
-    return name, entry.old.__name__, type(new).__name__, shape, *starts, ", ".join(entry.copied) or "nothing"
+    starts = f"{new.alpha_init:g}", "none" if new.shift is None else f"{new.shift_init:g}"
+    kind = type(new).__name__ + (f" {function_name(new.function)}" if type(new) is PointwiseNorm else "")
+    return name, entry.old.__name__, kind, shape, *starts, ", ".join(entry.copied) or "nothing"
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from .modules import Derf
+from .modules import PointwiseNorm
 from .norms import describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .plan import Origin
@@ -18,9 +19,10 @@ Model = TypeVar("Model", bound=nn.Module)
 def restore_norm(model: Model) -> Model | nn.Module:
     """Put the normalization layers back that :func:`derf.replace_norm` replaced, and return the model.
 
-    Each layer is of its old class, with its old settings (epsilon and so on) and with the Derf's weight and bias; alpha
-    and shift are dropped, and so is a bias that the layer did not have. A Derf that never was another layer stays, and
-    what a recipe changed beside the norms does too. Like the exchange this changes what the model computes.
+    Each layer is of its old class, with its old settings (epsilon and so on) and with the new layer's weight and bias;
+    alpha and shift are dropped, and so is a bias that the layer did not have. A Derf (or DyT, or PointwiseNorm) that
+    never was another layer stays, and what a recipe changed beside the norms does too. Like the exchange this changes
+    what the model computes.
 
     Args:
         model: any ``nn.Module``; it is changed in place. Where it is a Derf itself, its norm is returned.
@@ -46,10 +48,10 @@ def restore_norm(model: Model) -> Model | nn.Module:
 
 
 def _origin(module: nn.Module) -> Origin | None:
-    return getattr(module, "origin", None) if isinstance(module, Derf) else None
+    return getattr(module, "origin", None) if isinstance(module, PointwiseNorm) else None
 
 
-def _norm(derf: Derf, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
+def _norm(derf: PointwiseNorm, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
     origin = _origin(derf)
     norm = shell(origin.norm)
     if origin.weight:
@@ -72,9 +74,11 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> di
 
     Where model has a Derf in the place of a norm, and the checkpoint is of the norm: weight and bias become the Derf's,
     alpha and shift are where they are in model now. Where model has the norm and the checkpoint is of a Derf: alpha and
-    shift are dropped. Either way a weight that counts from 1 in one of the two is shifted, and renamed where it has
-    another name. The authors' GPT-2 and LLaMA checkpoints call the scale of the embeddings ``shared_scale``; it becomes
-    the one that a recipe put into model. All else is passed on, and a checkpoint that already fits stays as it is.
+    shift are dropped. Where both are point-wise layers (Derf, DyT, PointwiseNorm): a shift that the checkpoint has not,
+    as DyT's, is 0, and one alpha for all channels becomes one for each where model has these. A weight that counts from
+    1 in one of the two is shifted, and renamed where it has another name. The authors' GPT-2 and LLaMA checkpoints call
+    the scale of the embeddings ``shared_scale``; it becomes the one that a recipe put into model. All else is passed
+    on, and a checkpoint that already fits stays as it is.
 
     Args:
         state_dict: names and tensors, as ``state_dict()`` gives them; it is not changed.
@@ -94,8 +98,10 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> di
         prefix = f"{name}." if name else ""
         of_derf = f"{prefix}alpha" in state_dict
         origin = _origin(module)
-        if isinstance(module, Derf):
-            if not of_derf:
+        if isinstance(module, PointwiseNorm):
+            if of_derf:
+                _derf_to_derf(result, prefix, module)
+            else:
                 _norm_to_derf(result, prefix, module, origin)
         elif isinstance(module, (EmbeddingScale, ScaledEmbedding)):
             scale = result.pop("shared_scale", module.scale.detach())
@@ -105,12 +111,23 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> di
     return result
 
 
-def _norm_to_derf(result: dict[str, Tensor], prefix: str, derf: Derf, origin: Origin | None) -> None:
+def _norm_to_derf(result: dict[str, Tensor], prefix: str, derf: PointwiseNorm, origin: Origin | None) -> None:
     if origin is not None:
         _rename(result, prefix, origin.weight, "weight", origin.weight_offset)
         _rename(result, prefix, origin.bias, "bias", 0.0)
     for name, tensor in derf.state_dict().items():
         result.setdefault(prefix + name, tensor)
+
+
+def _derf_to_derf(result: dict[str, Tensor], prefix: str, derf: PointwiseNorm) -> None:
+    """What the checkpoint's layer computes, with the parameters of this one."""
+    if derf.shift is not None and f"{prefix}shift" not in result:  # DyT has none, which is a shift of 0
+        result[f"{prefix}shift"] = torch.zeros_like(result[f"{prefix}alpha"])
+    if derf.per_channel:
+        for name in ("alpha", "shift"):
+            tensor = result.get(prefix + name)
+            if tensor is not None and tensor.numel() == 1:
+                result[prefix + name] = tensor.expand(derf.normalized_shape).clone()
 
 
 def _derf_to_norm(result: dict[str, Tensor], prefix: str, norm: nn.Module) -> None:
@@ -119,7 +136,8 @@ def _derf_to_norm(result: dict[str, Tensor], prefix: str, norm: nn.Module) -> No
     except Unsuitable:
         return
     names = {id(parameter): name for name, parameter in norm._parameters.items()}
-    del result[f"{prefix}alpha"], result[f"{prefix}shift"]
+    del result[f"{prefix}alpha"]
+    result.pop(f"{prefix}shift", None)  # DyT has none
     _rename(result, prefix, "weight", names.get(id(spec.weight)), -spec.weight_offset)
     _rename(result, prefix, "bias", names.get(id(spec.bias)), 0.0)
 
