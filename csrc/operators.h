@@ -58,7 +58,7 @@ DERF_API std::string cpu_capability();
 // For tests and tools. The instruction sets that are built and that this processor runs, the least demanding first.
 DERF_API std::vector<std::string> cpu_capabilities();
 
-// Value and slope of a function ("erf") at `count` points, as the CPU kernels of an instruction set compute them for
+// Value and slope of a function of the family ("erf", "tanh", ...) at `count` points, as the CPU kernels of an instruction set compute them for
 // tensors of `dtype` ("float64", "float32", "float16", "bfloat16"); the value twice, as for results and as for sums of
 // gradients. u, value, value_in_sums and slope are addresses of double arrays with float64, else of float arrays.
 DERF_API void evaluate(const std::string& function, const std::string& capability, const std::string& dtype,

@@ -1,8 +1,7 @@
 // From dtypes and functions to templates; included once per instruction set.
 #include <c10/util/Exception.h>
 
-#include "../functions/erf.h"
-#include "../functions/tanh.h"
+#include "../functions/any.h"
 #include "backward.h"
 
 #if defined(CPU_CAPABILITY_AVX512)
@@ -69,24 +68,47 @@ void widen_any(const cpu::Widen& call) {
   });
 }
 
-template <class F, class Scalar>
+template <class Scalar>
+void store_results(const cpu::Evaluate& call, int64_t at, int64_t n, Vec<Scalar> value, Vec<Scalar> value_in_sums,
+                   Vec<Scalar> slope) {
+  value.store(static_cast<Scalar*>(call.value) + at, n);
+  value_in_sums.store(static_cast<Scalar*>(call.value_in_sums) + at, n);
+  slope.store(static_cast<Scalar*>(call.slope) + at, n);
+}
+
+template <class F>
 void evaluate_tuned(const cpu::Evaluate& call) {
-  const auto* u = static_cast<const Scalar*>(call.u);
+  using Scalar = typename F::Scalar;
   for (int64_t i = 0; i < call.count; i += Vec<Scalar>::size()) {
     const int64_t n = std::min<int64_t>(Vec<Scalar>::size(), call.count - i);
-    const auto x = Vec<Scalar>::loadu(u + i, n);
+    const auto x = Vec<Scalar>::loadu(static_cast<const Scalar*>(call.u) + i, n);
     const auto in_unit = [&](double unit) { return Pack<Scalar, 1>{x * Vec<Scalar>(unit)}; };
-    F::value(in_unit(F::value_unit))[0].store(static_cast<Scalar*>(call.value) + i, n);
     const auto gradient = F::template gradient<true>(in_unit(F::gradient_unit));
-    gradient.value[0].store(static_cast<Scalar*>(call.value_in_sums) + i, n);
-    keep(gradient.alive[0], gradient.slope[0]).store(static_cast<Scalar*>(call.slope) + i, n);
+    store_results(call, i, n, F::value(in_unit(F::value_unit))[0], gradient.value[0],
+                  keep(gradient.alive[0], gradient.slope[0]));
+  }
+}
+
+template <class Scalar>
+void evaluate_untuned(const cpu::Evaluate& call) {
+  using V = Vec<Scalar>;
+  const auto& f = any_function<Scalar>(call.function);
+  for (int64_t i = 0; i < call.count; i += V::size()) {
+    const int64_t n = std::min<int64_t>(V::size(), call.count - i);
+    const V u[2] = {V::loadu(static_cast<const Scalar*>(call.u) + i, n), V(0)};
+    V value[2], in_sums[2], slope[2];
+    f.value(u, value, 2);
+    f.gradient(u, in_sums, slope, 2);
+    store_results(call, i, n, value[0], in_sums[0], slope[0]);
   }
 }
 
 void evaluate_any(const cpu::Evaluate& call) {
   with_types(call.type, call.type, [&]<class T, class P>(T, P) {
-    if (call.function == Function::erf) {
-      evaluate_tuned<Erf<T>, opmath_t<T>>(call);
+    switch (call.function) {
+      case Function::erf: return evaluate_tuned<Erf<T>>(call);
+      case Function::tanh: return evaluate_tuned<Tanh<T>>(call);
+      default: return evaluate_untuned<opmath_t<T>>(call);
     }
   });
 }

@@ -6,16 +6,20 @@
 //   Vec<Scalar>                        size(), loadu(p[, n]), store(p[, n]), + - *; n < size() elements, the rest 0
 //   fmadd(a, b, c), fnmadd(a, b, c)    c + a b and c - a b
 //   magnitude(x)                       |x|
-//   at_most(x, limit)                  the smaller one; NaN where x is NaN
+//   at_most(x, limit)                  the smaller one; NaN where x is NaN. limit is a number, or a vector of them
 //   limited(x, limit)                  x within [-limit, limit]; NaN where x is NaN (where there are tables)
 //   number_at_most(x, limit)           for x >= 0 the smaller one; the limit where x is NaN (where there are tables)
 //   with_sign_of(x, sign)              x, its sign changed where `sign` is negative
 //   select_greater(a, b, x, y)         x where a > b, else y
+//   any_greater(a, b)                  whether a > b anywhere
+//   square_root(x)                     rounded correctly
+//   reciprocal_of_normal(x)            within 2^-22 (double: 2^-52), where x and 1/x are normal numbers
 //   lookup(table, rounded)             table[k], k the whole number in the lowest bits, modulo the table's size; a
 //   table
 //                                      of one entry, or of as many as a register has lanes
 //   times_power_of_two<parts>(x, rounded)  x * 2^(n / parts), n as above, x from a table of `parts` entries that has
 //                                      n's remainder already; x and the result normal
+//   Bits<Scalar>, bits(x), from_bits<Scalar>(x)  whole numbers in the place of a vector, with the operators of C++
 //   Alive<Scalar>, differs(x, from), keep(alive, x)  which lanes differ from a number, and x there, 0 elsewhere
 // and, for the types of 16 bits, Vec<T> to load and store, and
 //   widen(Vec<T>)                      two Vec<float>, in an order of its own
@@ -25,6 +29,7 @@
 //   stream(p, x)                       a store that leaves the cache as it is; p is aligned to a vector
 #pragma once
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <tuple>
 #include <type_traits>
@@ -38,6 +43,25 @@
 #endif
 
 namespace derf::CPU_CAPABILITY {
+
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+// The bits of a vector, as vector_plain.h has them: the compiler's own vectors of whole numbers.
+template <class Element, int bytes>
+struct NativeVector {
+  typedef Element type __attribute__((vector_size(bytes)));
+};
+template <class Scalar>
+using Bits =
+    typename NativeVector<std::conditional_t<sizeof(Scalar) == 8, int64_t, int32_t>, sizeof(Vec<Scalar>)>::type;
+template <class Scalar>
+inline __attribute__((always_inline)) Bits<Scalar> bits(Vec<Scalar> x) {
+  return std::bit_cast<Bits<Scalar>>(x);
+}
+template <class Scalar>
+inline __attribute__((always_inline)) Vec<Scalar> from_bits(Bits<Scalar> x) {
+  return std::bit_cast<Vec<Scalar>>(x);
+}
+#endif
 
 // Several vectors that go through a formula side by side: a processor looks only so far ahead, and a polynomial is one
 // long chain of dependent steps.

@@ -19,6 +19,11 @@ inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
   return at::vec::clamp_max(x, Vec<Scalar>(limit));
 }
 
+template <class Scalar>
+inline Vec<Scalar> at_most(Vec<Scalar> x, Vec<Scalar> limit) {
+  return at::vec::clamp_max(x, limit);
+}
+
 // Integers have more execution ports, and positive floats are ordered as their bits are.
 inline Vec<float> number_at_most(Vec<float> x, float limit) {
   return _mm256_castsi256_ps(_mm256_min_epi32(_mm256_castps_si256(x), _mm256_castps_si256(_mm256_set1_ps(limit))));
@@ -38,6 +43,20 @@ template <class Scalar>
 inline Vec<Scalar> select_greater(Vec<Scalar> a, Vec<Scalar> b, Vec<Scalar> x, Vec<Scalar> y) {
   return Vec<Scalar>::blendv(y, x, a > b);
 }
+
+inline bool any_greater(Vec<float> a, Vec<float> b) { return _mm256_movemask_ps(a > b); }
+inline bool any_greater(Vec<double> a, Vec<double> b) { return _mm256_movemask_pd(a > b); }
+
+template <class Scalar>
+inline Vec<Scalar> square_root(Vec<Scalar> x) {
+  return x.sqrt();
+}
+
+inline Vec<float> reciprocal_of_normal(Vec<float> x) {  // 11 bits, and a step that doubles them
+  const Vec<float> guess = _mm256_rcp_ps(x);
+  return fmadd(fnmadd(x, guess, Vec<float>(1)), guess, guess);
+}
+inline Vec<double> reciprocal_of_normal(Vec<double> x) { return Vec<double>(1) / x; }
 
 template <class Scalar>
 inline Vec<Scalar> lookup(const Scalar (&table)[1], Vec<Scalar>) {

@@ -19,6 +19,11 @@ inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
   return at::vec::clamp_max(x, Vec<Scalar>(limit));
 }
 
+template <class Scalar>
+inline Vec<Scalar> at_most(Vec<Scalar> x, Vec<Scalar> limit) {
+  return at::vec::clamp_max(x, limit);
+}
+
 // Integers have more execution ports, and positive floats are ordered as their bits are.
 inline Vec<float> number_at_most(Vec<float> x, float limit) {
   return _mm512_castsi512_ps(_mm512_min_epi32(_mm512_castps_si512(x), _mm512_castps_si512(_mm512_set1_ps(limit))));
@@ -47,6 +52,25 @@ inline Vec<float> select_greater(Vec<float> a, Vec<float> b, Vec<float> x, Vec<f
 }
 inline Vec<double> select_greater(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
   return _mm512_mask_mov_pd(y, _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), x);
+}
+
+inline bool any_greater(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+inline bool any_greater(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ) != 0; }
+
+template <class Scalar>
+inline Vec<Scalar> square_root(Vec<Scalar> x) {
+  return x.sqrt();
+}
+
+// From 14 bits on, each step doubles them.
+inline Vec<float> reciprocal_of_normal(Vec<float> x) {
+  const Vec<float> guess = _mm512_rcp14_ps(x);
+  return fmadd(fnmadd(x, guess, Vec<float>(1)), guess, guess);
+}
+inline Vec<double> reciprocal_of_normal(Vec<double> x) {
+  Vec<double> guess = _mm512_rcp14_pd(x);
+  guess = fmadd(fnmadd(x, guess, Vec<double>(1)), guess, guess);
+  return fmadd(fnmadd(x, guess, Vec<double>(1)), guess, guess);
 }
 
 template <class Scalar>

@@ -4,6 +4,10 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -43,6 +47,7 @@ struct Vec {
   friend Vec operator+(Vec a, Vec b) { return a.v + b.v; }
   friend Vec operator-(Vec a, Vec b) { return a.v - b.v; }
   friend Vec operator*(Vec a, Vec b) { return a.v * b.v; }
+  friend Vec operator/(Vec a, Vec b) { return a.v / b.v; }
 };
 
 template <class Scalar>
@@ -82,9 +87,42 @@ inline Vec<Scalar> select_greater(Vec<Scalar> a, Vec<Scalar> b, Vec<Scalar> x, V
 }
 
 template <class Scalar>
+inline Vec<Scalar> at_most(Vec<Scalar> x, Vec<Scalar> limit) {
+  return Vec<Scalar>(limit.v < x.v ? limit.v : x.v);
+}
+template <class Scalar>
 inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
-  const Vec<Scalar> all(limit);
-  return Vec<Scalar>(all.v < x.v ? all.v : x.v);
+  return at_most(x, Vec<Scalar>(limit));
+}
+
+template <class Scalar>
+inline bool any_greater(Vec<Scalar> a, Vec<Scalar> b) {
+  bool any = false;
+  for (int i = 0; i < a.size(); ++i) {
+    any |= a.v[i] > b.v[i];
+  }
+  return any;
+}
+
+template <class Scalar>
+inline Vec<Scalar> square_root(Vec<Scalar> x) {
+#if defined(__SSE2__)  // a loop over the lanes would call the C library for what is negative
+  if constexpr (sizeof(Scalar) == 8) {
+    return Vec<Scalar>(_mm_sqrt_pd(x.v));
+  } else {
+    return Vec<Scalar>(_mm_sqrt_ps(x.v));
+  }
+#else
+  for (int i = 0; i < x.size(); ++i) {
+    x.v[i] = std::sqrt(x.v[i]);
+  }
+  return x;
+#endif
+}
+
+template <class Scalar>
+inline Vec<Scalar> reciprocal_of_normal(Vec<Scalar> x) {
+  return Vec<Scalar>(1) / x;
 }
 
 template <class Scalar>

@@ -12,7 +12,7 @@ PYBIND11_MODULE(DERF_MODULE, m) {
       "evaluate", &derf::evaluate, pybind11::arg("function"), pybind11::arg("capability"), pybind11::arg("dtype"),
       pybind11::arg("u"), pybind11::arg("value"), pybind11::arg("value_in_sums"), pybind11::arg("slope"),
       pybind11::arg("count"),
-      "Value and slope of a function at `count` points, as the CPU kernels of an instruction set compute them for\n"
+      "Value and slope of a function (by its name) at `count` points, as the CPU kernels of an instruction set compute them for\n"
       "tensors of `dtype`; the value twice, as for results and as for sums of gradients. u, value, value_in_sums and\n"
       "slope are addresses of float64 (dtype float64) or float32 arrays.");
 }

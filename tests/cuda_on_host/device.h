@@ -18,7 +18,20 @@
 #define __global__
 #define __launch_bounds__(...)
 #define __shared__ static
-#include "../../csrc/cuda/launch.h"
+
+namespace derf::cuda {
+
+// A GPU's instructions err by up to 2^-22 and 2^-23: here they do so by as much, up or down as the bits have it.
+inline float erring(float x, double exact, double error) {
+  const bool up = std::bit_cast<uint32_t>(x) * 2654435761u >> 31;
+  const auto y = float(exact * (1 + (up ? error : -error)));
+  return std::fabs(y) < 0x1p-126f ? 0 : y;
+}
+inline float exp2_approximately(float x) { return erring(x, std::exp2(double(x)), 0x1p-22); }
+inline float reciprocal_approximately(float x) { return erring(x, 1 / double(x), 0x1p-23); }
+
+}  // namespace derf::cuda
+
 #include "../../csrc/functions/thread.h"
 
 namespace on_host {
@@ -74,13 +87,6 @@ inline void __syncthreads() { on_host::block.barrier(); }
 
 namespace derf::cuda {
 
-// A GPU's instruction errs by up to 2^-22: here it does so by as much, up or down as the bits have it.
-inline float exp2_approximately(float x) {
-  const bool up = std::bit_cast<uint32_t>(x) * 2654435761u >> 31;
-  const auto y = float(std::exp2(double(x)) * (1 + (up ? 0x1p-22 : -0x1p-22)));
-  return y < 0x1p-126f ? 0 : y;
-}
-
 inline float bits_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline float widen(BFloat16 x) { return c10::BFloat16(x.bits, c10::BFloat16::from_bits()); }
 inline float widen(Half x) { return c10::Half(x.bits, c10::Half::from_bits()); }
@@ -99,8 +105,11 @@ void write_at_once(Packet* to, Packet packet) {
 inline int processors() { return on_host::settings.processors; }
 
 template <class... Parameters, class... Arguments>
-const char* launch(void (*kernel)(Parameters...), uint32_t blocks, uint32_t threads, void*,
+const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threads, void*,
                    const Arguments&... arguments) {
+  if (blocks < 1 || blocks > INT32_MAX || threads < 1 || threads > 1024) {
+    return "a launch that CUDA would refuse";
+  }
   blockDim.x = threads;
   for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
     on_host::block.run(threads, [&] { kernel(arguments...); });
