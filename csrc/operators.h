@@ -64,4 +64,12 @@ DERF_API std::vector<std::string> cpu_capabilities();
 DERF_API void evaluate(const std::string& function, const std::string& capability, const std::string& dtype,
                        uintptr_t u, uintptr_t value, uintptr_t value_in_sums, uintptr_t slope, int64_t count);
 
+// The same function, or its first or second derivative (`order`), by PyTorch's own operations; float64 or float32.
+DERF_API void evaluate_composite(const std::string& function, const std::string& dtype, int order, uintptr_t u,
+                                 uintptr_t result, int64_t count);
+
+// Of each function its name; its formula, a Python expression in u; the supremum of |f|; within how many ulp its value
+// is in float32; whether it is monotone; and where it comes from.
+DERF_API std::vector<std::tuple<std::string, std::string, double, double, bool, std::string>> functions();
+
 }  // namespace derf

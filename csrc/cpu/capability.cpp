@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <string>
 
+#include "../functions/composite.h"
 #include "../operators.h"
 
 namespace derf::cpu {
@@ -55,8 +56,7 @@ std::vector<std::string> derf::cpu_capabilities() {
 
 void derf::evaluate(const std::string& function, const std::string& capability, const std::string& dtype, uintptr_t u,
                     uintptr_t value, uintptr_t value_in_sums, uintptr_t slope, int64_t count) {
-  const auto f = function_named(function);
-  TORCH_CHECK_VALUE(f, "derf: function must be one of ", all_function_names(), ", but is \"", function, "\"");
+  const Function f = function_of(function);
   TORCH_CHECK_VALUE(count >= 0, "derf: count must not be negative, but is ", count);
   const auto& all = cpu::runnable_kernels();
   const auto kernels = std::find_if(all.begin(), all.end(), [&](const auto* k) { return capability == k->name; });
@@ -68,6 +68,6 @@ void derf::evaluate(const std::string& function, const std::string& capability, 
                     : dtype == "bfloat16" ? std::optional(Type::bf16)
                                           : std::nullopt;
   TORCH_CHECK_VALUE(type, "derf: dtype must be float64, float32, float16 or bfloat16, but is \"", dtype, "\"");
-  (*kernels)->evaluate({*f, *type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
+  (*kernels)->evaluate({f, *type, reinterpret_cast<const void*>(u), reinterpret_cast<void*>(value),
                         reinterpret_cast<void*>(value_in_sums), reinterpret_cast<void*>(slope), count});
 }

@@ -15,4 +15,7 @@ namespace derf {
 
 const Facts& facts_of(Function f);
 
+// By its name; ValueError, with all names, where there is none.
+Function function_of(const std::string& name);
+
 }  // namespace derf

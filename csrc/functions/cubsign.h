@@ -25,10 +25,8 @@ struct Cubsign {
 
   template <class V>
   static V second_derivative(V u) {
-    const V x = at_most(magnitude(u), number<V>(0x1p20)), cube = x * x * x;
-    const V r = divide(number<V>(1), cube + number<V>(1));
-    const V second = x * r * r * number<V>(6) * (r * fmadd(cube, number<V>(-2), number<V>(1)));
-    return with_sign_of(second, u);
+    const V x = finite(u), a = magnitude(x), r = divide(number<V>(1), a * a * a + number<V>(1));
+    return x * r * r * fmadd(r, number<V>(18), number<V>(-12));
   }
 };
 

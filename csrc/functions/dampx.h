@@ -27,8 +27,8 @@ struct Dampx {
 
   template <class V>
   static V second_derivative(V u) {
-    const V x = finite(u), v = x * x, r = divide(number<V>(1), v + number<V>(1));
-    return x * r * r * ((v - number<V>(3)) * r) * number<V>(4);
+    const V x = finite(u), r = divide(number<V>(1), fmadd(x, x, number<V>(1)));
+    return x * r * r * fmadd(r, number<V>(-16), number<V>(4));
   }
 };
 

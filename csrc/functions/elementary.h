@@ -54,10 +54,14 @@ DERF_INLINE V number(double x) {
 
 template <class V>
 constexpr bool is_wide = sizeof(NumberIn<V>) == 8;
+template <class V>
+constexpr NumberIn<V> largest_number = std::numeric_limits<NumberIn<V>>::max();
+template <class V>
+constexpr NumberIn<V> smallest_normal = std::numeric_limits<NumberIn<V>>::min();
 
 template <class V>
 DERF_INLINE V select_infinite(V a, V x, V y) {
-  return select_greater(a, V(std::numeric_limits<NumberIn<V>>::max()), x, y);
+  return select_greater(a, V(largest_number<V>), x, y);
 }
 
 // P::polynomial at x, lowest coefficient first; where it is long, of every `step`th from `first` on in x^step.
@@ -169,7 +173,7 @@ DERF_INLINE V arcsinh(V a) {
 template <class V>
 DERF_INLINE V inverse_cube_root(V a) {
   using Scalar = NumberIn<V>;
-  const V normal(std::numeric_limits<Scalar>::min());
+  const V normal(smallest_normal<V>);
   const V up = number<V>(is_wide<V> ? 0x1p54 : 0x1p24), back = number<V>(is_wide<V> ? 0x1p18 : 0x1p8);
   const V x = select_greater(normal, a, a * up, a);
   auto third = shifted_right<Scalar>(bits(x), 2);
@@ -184,7 +188,6 @@ DERF_INLINE V inverse_cube_root(V a) {
     }
   }();
   V y = from_bits<Scalar>(origin - third);
-#pragma GCC unroll 3
   for (int step = 0; step < (is_wide<V> ? 3 : 2); ++step) {
     const V e = fnmadd(x * y * y, y, number<V>(1));
     y = fmadd(y * e, fmadd(e, number<V>(2. / 9), number<V>(1. / 3)), y);

@@ -67,7 +67,7 @@ DERF_THREAD_CALL Angle reduced(double a) {
 
 template <bool cosine, class V>
 DERF_THREAD V sine_of_huge(V a, V) {
-  if (a > std::numeric_limits<V>::max()) {
+  if (a > largest_number<V>) {
     return a - a;
   }
   const Angle angle = reduced<cosine>(double(a));

@@ -26,7 +26,7 @@ struct Relsign {
   static V second_derivative(V u) {
     const V x = finite(u), s = square_root(fmadd(x, x, number<V>(1)));
     const V r = divide(number<V>(1), s * (s + number<V>(1)));
-    return x * r * r * divide(fmadd(s, number<V>(-2), number<V>(-1)), s);
+    return x * r * r * (number<V>(-2) - divide(number<V>(1), s));
   }
 };
 

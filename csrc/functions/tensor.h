@@ -3,6 +3,8 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <cfloat>
+
 namespace derf::composite {
 
 using at::Scalar;
@@ -21,11 +23,11 @@ Tensor fmadd(const Tensor& x, const Y& y, const Z& z) {
 }
 inline Tensor at_most(const Tensor& x, const Scalar& limit) { return x.clamp_max(limit); }
 
-inline Tensor greater(const Tensor& a, const Scalar& b) { return a > b; }
-inline Tensor greater(const Scalar& a, const Tensor& b) { return b < a; }
+inline Tensor is_greater(const Tensor& a, const Scalar& b) { return a > b; }
+inline Tensor is_greater(const Scalar& a, const Tensor& b) { return b < a; }
 template <class A, class B, class X, class Y>
 Tensor select_greater(const A& a, const B& b, const X& x, const Y& y) {
-  return at::where(greater(a, b), x, y);
+  return at::where(is_greater(a, b), x, y);
 }
 template <class X>
 Tensor select_infinite(const Tensor& a, const X& x, const Tensor& y) {
@@ -43,13 +45,13 @@ inline Tensor exp_minus(const Tensor& a) { return at::exp(-a); }
 inline Tensor one_minus_exp_minus(const Tensor& a) { return -at::expm1(-a); }
 inline Tensor times_exp_minus(const Tensor& x, const Tensor& a) {
   const Tensor root = at::exp(a * -0.5);  // is normal where its square is not
-  return x * root * root;
+  return at::where(a > 80, x * root * root, x * at::exp(-a));
 }
-inline Tensor log1p(const Tensor& a) { return at::log1p(a); }
-inline Tensor arcsinh(const Tensor& a) { return at::asinh(a); }
+using at::arcsinh;
+using at::log1p;
 inline Tensor inverse_cube_root(const Tensor& a) {
-  const Tensor y = at::pow(a.clamp_min(1e-300), -1. / 3);  // the exponent is rounded, and a step makes up for it
-  return y + y * (1 - a * y * y * y) * (1. / 3);
+  const Tensor y = at::pow(a, -1. / 3);  // the exponent is rounded, and a step makes up for it
+  return zero_where_zero(y + y * (1 - a * y * y * y) * (1. / 3), a);
 }
 inline Tensor scaled_arctangent(const Tensor& a) { return at::atan(a) * 0.636619772367581343; }
 inline Tensor quarter_sine(const Tensor& a) { return at::sin(a); }
@@ -61,7 +63,10 @@ inline Tensor sine(const Tensor& u) { return at::sin(u); }
 inline Tensor cosine(const Tensor& u) { return at::cos(u); }
 
 // For second derivatives, which are 0 where they would be infinite or do not exist.
-inline Tensor finite(const Tensor& u) { return u.clamp(-0x1p60, 0x1p60); }
+inline Tensor finite(const Tensor& u) {
+  const double largest = u.scalar_type() == at::kDouble ? DBL_MAX : FLT_MAX;
+  return u.clamp(-largest, largest);
+}
 inline Tensor nan_or_zero(const Tensor& u) { return u.clamp(-1, 1) * 0; }
 inline Tensor zero_where_infinite(const Tensor& x, const Tensor& a) {
   return at::where(at::isinf(x).logical_or(a == 0), 0, x);

@@ -15,4 +15,10 @@ PYBIND11_MODULE(DERF_MODULE, m) {
       "Value and slope of a function (by its name) at `count` points, as the CPU kernels of an instruction set compute them for\n"
       "tensors of `dtype`; the value twice, as for results and as for sums of gradients. u, value, value_in_sums and\n"
       "slope are addresses of float64 (dtype float64) or float32 arrays.");
+  m.def("evaluate_composite", &derf::evaluate_composite, pybind11::arg("function"), pybind11::arg("dtype"),
+        pybind11::arg("order"), pybind11::arg("u"), pybind11::arg("result"), pybind11::arg("count"),
+        "The same function, or its first or second derivative, by PyTorch's own operations.");
+  m.def("functions", &derf::functions,
+        "Of each function its name; its formula, a Python expression in u; the supremum of |f|; within how many ulp\n"
+        "its value is in float32; whether it is monotone; and where it comes from.");
 }

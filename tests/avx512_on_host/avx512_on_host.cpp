@@ -1,7 +1,7 @@
 // The source of the AVX-512 kernels, and of the operators around them, compiled for a host that has AVX2, in the place
 // of the CPU's own. torch.ops.load_library of this gives
 //   derf_avx512_on_host::install(bool guard_ends, bool stream) -> ()
-//   derf_avx512_on_host::evaluate(Tensor u, ScalarType dtype) -> (Tensor, Tensor, Tensor)
+//   derf_avx512_on_host::evaluate(Tensor u, ScalarType dtype, str function) -> (Tensor, Tensor, Tensor)
 //   derf_avx512_on_host::streamed() -> int
 #include "avx512.h"
 //
@@ -40,10 +40,12 @@ void install(bool guard_ends, bool stream) {
 // Value, value in sums (where kernels tell them apart) and slope at u (float64 with dtype float64, else float32), as in
 // a kernel for tensors of `dtype`.
 template <class Call = derf::cpu::Evaluate>
-std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at::ScalarType dtype) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at::ScalarType dtype,
+                                                        const std::string& function) {
   TORCH_CHECK(u.is_contiguous() && u.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
   const at::Tensor value = at::empty_like(u), in_sums = at::empty_like(u), slope = at::empty_like(u);
   Call call{};
+  call.function = derf::function_named(function).value();
   call.dtype = dtype;
   call.u = u.const_data_ptr();
   call.value = value.mutable_data_ptr();
@@ -68,6 +70,6 @@ const derf::cpu::Kernels& derf::cpu::chosen_kernels() {
 
 TORCH_LIBRARY(derf_avx512_on_host, m) {
   m.def("install(bool guard_ends, bool stream) -> ()", &install);
-  m.def("evaluate(Tensor u, ScalarType dtype) -> (Tensor, Tensor, Tensor)", &evaluate<>);
+  m.def("evaluate(Tensor u, ScalarType dtype, str function='erf') -> (Tensor, Tensor, Tensor)", &evaluate<>);
   m.def("streamed() -> int", [] { return on_host::streamed; });
 }
