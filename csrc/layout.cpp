@@ -1,7 +1,6 @@
 #include "layout.h"
 
 #include <ATen/ExpandUtils.h>
-#include <ATen/WrapDimUtils.h>
 #include <ATen/ops/empty_strided.h>
 #include <c10/util/SmallVector.h>
 
@@ -30,7 +29,7 @@ std::vector<int64_t> preserved_strides(const Tensor& tensor) {
 }
 
 Layout::Layout(const Operands& operands) : operands_(operands), input(operands.input()) {
-  last_ = at::maybe_wrap_dim(operands.options.channel_dim, input.dim());
+  last_ = wrapped_channel_dim(operands.options.channel_dim, input.dim());
   if (is_plain_rows()) {
     shape.channels = product(input.sizes().slice(first_));
     shape.rows = shape.channels == 0 ? 0 : input.numel() / shape.channels;

@@ -38,9 +38,9 @@ void check_channels(const Tensor& input, const Tensor& tensor, const char* name,
   const bool last = dim + 1 >= input.dim();
   const auto fail = [&](bool fits) {
     if (last) {
-      TORCH_CHECK(fits, "derf: ", name, " must have the shape of trailing dimensions of input, whose shape is ",
-                  input.sym_sizes(), grouped ? ", or 1 in place of those before the last" : "", or_else,
-                  ", but has shape ", sizes);
+      TORCH_CHECK(fits, "derf: ", name, " must have the shape of trailing dimensions of input",
+                  grouped ? " (or 1 in the place of any but the last)" : "", or_else, ", and input's shape is ",
+                  input.sym_sizes(), ", but has shape ", sizes);
     } else {
       TORCH_CHECK(fits, "derf: ", name, " must have one dimension, of size ", input.sym_size(dim), " as dimension ",
                   dim, " of input (channel_dim)",
@@ -112,7 +112,7 @@ void check(const Operands& operands) {
   TORCH_CHECK_INDEX(-dims <= options.channel_dim && options.channel_dim < dims,
                     "derf: channel_dim must be a dimension of input, in [", -dims, ", ", dims - 1, "], but is ",
                     options.channel_dim);
-  const int64_t dim = at::maybe_wrap_dim(options.channel_dim, input.dim());
+  const int64_t dim = wrapped_channel_dim(options.channel_dim, input.dim());
   for (size_t i = ALPHA; i < OPERANDS; ++i) {
     const auto& [name, role, optional] = operand_table[i];
     const Tensor& tensor = operands[i];
@@ -159,9 +159,13 @@ void check_grad_output(const Tensor& grad_output, const Tensor& input) {
   }
 }
 
+int64_t wrapped_channel_dim(int64_t channel_dim, int64_t dim) {
+  return dim == 0 ? -1 : at::maybe_wrap_dim(channel_dim, dim);
+}
+
 Tensor unsqueeze_to_channels(const Tensor& parameter, int64_t dim, int64_t channel_dim) {
   auto sizes = parameter.sym_sizes().vec();
-  sizes.insert(sizes.end(), std::max<int64_t>(dim - 1 - at::maybe_wrap_dim(channel_dim, dim), 0), 1);
+  sizes.insert(sizes.end(), dim - 1 - wrapped_channel_dim(channel_dim, dim), 1);
   return sizes.size() == size_t(parameter.dim()) ? parameter : parameter.reshape_symint(sizes);
 }
 

@@ -105,6 +105,9 @@ void check_grad_output(const Tensor& grad_output, const Tensor& input);
 // Whether alpha (or shift) has the shape of the channels. Else it has one element.
 bool is_per_channel(const Tensor& alpha);
 
+// channel_dim counted from 0 for an input of `dim` dimensions; -1 where it has none.
+int64_t wrapped_channel_dim(int64_t channel_dim, int64_t dim);
+
 // A parameter viewed so that it broadcasts against an input of `dim` dimensions.
 Tensor unsqueeze_to_channels(const Tensor& parameter, int64_t dim, int64_t channel_dim);
 

@@ -46,7 +46,11 @@ struct FunctionBackward : SavingNode<FunctionBackward, 1, Derivative> {
 
   static List differentiate(at::ArrayRef<Tensor> grad, const std::array<Tensor, 1>& saved, const Derivative& d,
                             const Mask&) {
-    return {grad[0].defined() ? grad[0] * composite::function(d.function, saved[0], d.order + 1) : Tensor()};
+    if (!grad[0].defined()) {
+      return {Tensor()};
+    }
+    const Tensor slope = composite::function(d.function, saved[0], d.order + 1);
+    return {composite::where_alive(slope, grad[0] * slope)};
   }
 };
 
@@ -74,7 +78,7 @@ Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_vie
   if (torch::autograd::isFwGradDefined(u)) {
     constexpr uint64_t level = 0;
     const Tensor slope = composite::function(d.function, u._fw_primal(level), order + 1);
-    value._set_fw_grad(u._fw_grad(level) * slope, level, /*is_inplace_op=*/false);
+    value._set_fw_grad(composite::where_alive(slope, u._fw_grad(level) * slope), level, /*is_inplace_op=*/false);
   }
   return value;
 }

@@ -1,6 +1,5 @@
 // vmap. Where only input (and grad_output) is batched the batch is one more dimension to the kernel; elsewhere, and
 // for gradients of parameters, which are one a sample, the composite runs and ATen's own batching rules do the rest.
-#include <ATen/WrapDimUtils.h>
 #include <ATen/functorch/BatchedTensorImpl.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
@@ -39,7 +38,7 @@ Tensor unbatched(const Tensor& tensor, int64_t level) {
 Operands with_batch(const Operands& operands, const Tensor& input) {
   Options options = operands.options;
   const int64_t dim = operands.input().dim();
-  options.channel_dim = dim == 0 ? -1 : at::maybe_wrap_dim(options.channel_dim, dim) + 1;
+  options.channel_dim = dim == 0 ? -1 : wrapped_channel_dim(options.channel_dim, dim) + 1;
   return {{&input, &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT], &operands[BIAS]}, options};
 }
 

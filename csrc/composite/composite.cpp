@@ -1,7 +1,6 @@
 #include "composite.h"
 
 #include <ATen/ATen.h>
-#include <ATen/WrapDimUtils.h>
 
 #include <cmath>
 
@@ -14,8 +13,12 @@ Tensor finite(const Tensor& x) {
   return at::where(at::isinf(x), at::sign(x) * large, x);
 }
 
-// t where the slope is not 0, else 0: never 0 * Inf.
-Tensor where_alive(const Tensor& slope, const Tensor& t) { return at::where(slope == 0, at::zeros({}, t.options()), t); }
+// alpha x + shift. Where x is infinite it is constant, or ATen's derivatives would be 0 * Inf.
+Tensor preactivation(const Tensor& x, const Tensor& alpha, const Tensor& shift) {
+  const Tensor u = finite(x) * alpha;
+  const Tensor product = at::where(at::isinf(x), (x * alpha).detach(), u);
+  return shift.defined() ? product + shift : product;
+}
 
 void add(Tensor& sum, const Tensor& term) { sum = sum.defined() ? sum + term : term; }
 
@@ -83,7 +86,7 @@ struct Wide {
         shift(beside(SHIFT)),
         weight(beside(WEIGHT)),
         bias(beside(BIAS)),
-        f(o.options.function, o.options.study, shift.defined() ? x * alpha + shift : x * alpha) {
+        f(o.options.function, o.options.study, preactivation(x, alpha, shift)) {
     if (weight.defined() && o.options.weight_offset != 0) {
       weight = weight + o.options.weight_offset;
     }
@@ -117,6 +120,8 @@ struct Wide {
 };
 
 }  // namespace
+
+Tensor where_alive(const Tensor& slope, const Tensor& t) { return at::where(slope == 0, at::zeros({}, t.options()), t); }
 
 Tensor forward(const Operands& operands) {
   check(operands);

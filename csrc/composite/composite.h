@@ -18,6 +18,9 @@ std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, cons
 // bias' gradient alone, which needs no input.
 Tensor bias_gradient(const Tensor& grad_output, const Tensor& bias, int64_t channel_dim);
 
+// t where the slope is not 0, else 0: never 0 * Inf.
+Tensor where_alive(const Tensor& slope, const Tensor& t);
+
 // The order-th derivative of f at u, through the dispatcher: differentiable, any number of times.
 Tensor function(Function f, const Tensor& u, int64_t order);
 
