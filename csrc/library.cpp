@@ -7,6 +7,19 @@
 #include "operators.h"
 #include "registration.h"
 
+namespace {
+
+// A line for each function of the family: name, formula, bound, float32 ulp, monotone or not, source, with tabs between.
+std::vector<std::string> function_table() {
+  std::vector<std::string> lines;
+  for (const auto& [name, formula, bound, ulp, monotone, source] : derf::functions()) {
+    lines.push_back(c10::str(name, '\t', formula, '\t', bound, '\t', ulp, '\t', monotone, '\t', source));
+  }
+  return lines;
+}
+
+}  // namespace
+
 TORCH_LIBRARY(derf, m) {
   const std::vector<at::Tag> tags{at::Tag::pt2_compliant_tag};
   m.def(
@@ -35,6 +48,7 @@ TORCH_LIBRARY(derf, m) {
           tags);
     m.def(("function" + suffix + "(Tensor u, str function, int order=0) -> Tensor").c_str(), tags);
   }
+  m.def("functions() -> str[]", &function_table);
   m.def("build_info() -> str", &derf::build_info);
   m.def("cpu_capability() -> str", &derf::cpu_capability);
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "functions/composite.h"
 #include "operands.h"
 
 namespace derf {
@@ -66,12 +67,6 @@ bool is_per_channel(const Tensor& tensor) {
   return tensor.dim() > 1 || (tensor.dim() == 1 && !is(tensor.sym_sizes()[0].sym_eq(1)));
 }
 
-Function checked_function(std::string_view name) {
-  const auto function = function_named(name);
-  TORCH_CHECK_VALUE(function, "derf: function must be one of ", all_function_names(), ", but is \"", name, "\"");
-  return *function;
-}
-
 Options options(std::string_view function, int64_t channel_dim, double weight_offset, double dead_zone,
                 double input_shift, double linear_mix, std::optional<double> clip, double output_shift, int64_t sign) {
   check_number(std::isfinite(weight_offset), "weight_offset", weight_offset, "finite");
@@ -81,7 +76,7 @@ Options options(std::string_view function, int64_t channel_dim, double weight_of
   check_number(!clip || *clip > 0, "clip", clip.value_or(1), "positive");
   check_number(std::isfinite(output_shift), "output_shift", output_shift, "finite");
   check_number(sign == 1 || sign == -1, "sign", double(sign), "1 or -1");
-  const Function f = checked_function(function);
+  const Function f = function_of(function);
   TORCH_CHECK_VALUE(linear_mix == 0 || f != Function::linear,
                     "derf: linear_mix must be 0 where function is \"linear\", which it would mix with itself, but is ",
                     linear_mix);

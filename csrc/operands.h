@@ -63,9 +63,6 @@ inline const Tensor& given(const std::optional<Tensor>& tensor) {
   return tensor ? *tensor : absent;
 }
 
-// The function of that name; an unknown one is refused, and the known ones are named.
-Function checked_function(std::string_view name);
-
 // The options of derf::pointwise_norm from its arguments, checked.
 Options options(std::string_view function, int64_t channel_dim, double weight_offset, double dead_zone,
                 double input_shift, double linear_mix, std::optional<double> clip, double output_shift, int64_t sign);

@@ -36,7 +36,7 @@ Derivative derivative(const Tensor& u, std::string_view function, int64_t order)
   TORCH_CHECK(u.scalar_type() == at::kFloat || u.scalar_type() == at::kDouble,
               "derf: u must have dtype Float or Double, but has ", u.scalar_type());
   TORCH_CHECK_VALUE(order >= 0 && order <= 2, "derf: order must be 0, 1 or 2, but is ", order);
-  return {checked_function(function), order};
+  return {function_of(function), order};
 }
 
 struct FunctionBackward : SavingNode<FunctionBackward, 1, Derivative> {
@@ -86,7 +86,7 @@ Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_vie
 Tensor batched(const Tensor& u, std::string_view function, int64_t order) {
   const auto* wrapper = at::functorch::maybeGetBatchedImpl(u);
   const c10::impl::ExcludeDispatchKeyGuard beyond(c10::DispatchKey::FuncTorchBatched);
-  const Tensor value = composite::function(checked_function(function), wrapper->value(), order);
+  const Tensor value = composite::function(function_of(function), wrapper->value(), order);
   return at::functorch::makeBatched(value, wrapper->bdim(), wrapper->level());
 }
 

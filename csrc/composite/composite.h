@@ -2,6 +2,7 @@
 // without kernels run. The only other place with the kernels' mathematics; it agrees with them at NaN, infinities and
 // alpha = 0.
 #pragma once
+#include "../functions/composite.h"
 #include "../operands.h"
 
 namespace derf::composite {
@@ -21,10 +22,8 @@ Tensor bias_gradient(const Tensor& grad_output, const Tensor& bias, int64_t chan
 // t where the slope is not 0, else 0: never 0 * Inf.
 Tensor where_alive(const Tensor& slope, const Tensor& t);
 
-// The order-th derivative of f at u, through the dispatcher: differentiable, any number of times.
+// The order-th derivative of f at u, through the dispatcher: differentiable, any number of times. (The formula itself,
+// whose own derivatives ATen may not know, that of |u| at 0 say: functions/composite.h.)
 Tensor function(Function f, const Tensor& u, int64_t order);
-
-// The same as a formula, whose own derivatives ATen may not know (that of |u| at 0, say).
-Tensor formula(Function f, const Tensor& u, int64_t order);
 
 }  // namespace derf::composite

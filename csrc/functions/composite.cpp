@@ -29,7 +29,7 @@ Tensor formula(Function f, const Tensor& u, int64_t order) {
 
 }  // namespace derf::composite
 
-derf::Function derf::function_of(const std::string& name) {
+derf::Function derf::function_of(std::string_view name) {
   const auto f = function_named(name);
   TORCH_CHECK_VALUE(f, "derf: function must be one of ", all_function_names(), ", but is \"", name, "\"");
   return *f;
@@ -62,5 +62,5 @@ void derf::evaluate_composite(const std::string& function, const std::string& dt
   const auto tensor = [&](uintptr_t data) {
     return at::from_blob(reinterpret_cast<void*>(data), {count}, wide ? at::kDouble : at::kFloat);
   };
-  tensor(result).copy_(composite::function(f, tensor(u), order));
+  tensor(result).copy_(composite::formula(f, tensor(u), order));
 }

@@ -16,6 +16,6 @@ namespace derf {
 const Facts& facts_of(Function f);
 
 // By its name; ValueError, with all names, where there is none.
-Function function_of(const std::string& name);
+Function function_of(std::string_view name);
 
 }  // namespace derf

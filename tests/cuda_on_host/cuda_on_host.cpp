@@ -8,7 +8,7 @@
 //
 #include "../../csrc/cuda/kernels.cu"
 #include "../../csrc/cuda/operator.cpp"
-#include "../../csrc/functions/any.cuh"
+#include "../../csrc/functions/composite.h"
 #include "guarded_allocator.h"
 
 namespace {
@@ -56,7 +56,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at:
                                                         const std::string& function) {
   TORCH_CHECK(u.is_contiguous() && u.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
   const at::Tensor value = at::empty_like(u), in_sums = at::empty_like(u), slope = at::empty_like(u);
-  const auto f = derf::checked_function(function);
+  const auto f = derf::function_of(function);
   switch (dtype) {
     case at::kDouble: evaluate_all<double>(f, u, value, in_sums, slope); break;
     case at::kFloat: evaluate_all<float>(f, u, value, in_sums, slope); break;
