@@ -2,6 +2,8 @@
 // torch.ops.load_library of this gives
 //   derf_cuda_on_host::install(int processors, bool guard_ends, bool reversed) -> ()
 //   derf_cuda_on_host::evaluate(Tensor u, ScalarType dtype, str function) -> (Tensor, Tensor, Tensor)
+#include <ATen/ops/empty_like.h>
+
 #define DERF_CUDA_ON_HOST
 #define DERF_CUDA_ARCHITECTURES "the host"
 #include "device.h"
