@@ -173,18 +173,19 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
     sums.add_rows(BlockSums::alpha, BlockSums::alpha + 1, used, 1);
     sums.add_rows(BlockSums::shift, BlockSums::shift + 1, used, 1);
   }
-  // A block's row of partial sums, from the first element of its first thread's column on.
+  // A block's row of partial sums for each channel.
+  const ThreadTile place = ThreadTile::again<Applied::is_general>(tiling, width);
   const auto write_row = [&](Number* to, int first) {
     if (!to) {
     } else if (by_channel) {
       if (is_first) {
-        to[(int64_t(tile.row_tile) * tiling.column_tiles + tile.column_tile) * tiling.matrices + tile.matrix] =
+        to[(int64_t(place.row_tile) * tiling.column_tiles + place.column_tile) * tiling.matrices + place.matrix] =
             shared[first][0];
       }
-    } else if (threadIdx.x < tiling.column_threads && tile.column < tiling.columns * width) {
+    } else if (threadIdx.x < tiling.column_threads && place.column < tiling.columns * width) {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        to[tile.row_tile * tiling.row_stride + tile.column + i] = shared[first + i][threadIdx.x];
+        to[place.row_tile * tiling.row_stride + place.column + i] = shared[first + i][threadIdx.x];
       }
     }
   };

@@ -6,7 +6,9 @@ namespace derf::cuda {
 
 template <class Applied>
 struct ForwardTuning {
-  static constexpr int threads = 256, unroll = Applied::is_general ? 2 : 4, blocks = 16, most_rows = 16;
+  static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;
+  static constexpr int threads = 256, unroll = !Applied::is_general ? 4 : is_double ? 1 : 2, blocks = 16,
+                       most_rows = 16;
 };
 
 template <class Applied, int width, bool by_channel>
@@ -61,11 +63,13 @@ __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
     input += unroll * tile.step;
     output += unroll * tile.step;
   }
+  if constexpr (unroll > 1) {
 #pragma unroll 1
-  for (; row < tile.rows; ++row) {
-    one_row(load<T, width>(input), output);
-    input += tile.step;
-    output += tile.step;
+    for (; row < tile.rows; ++row) {
+      one_row(load<T, width>(input), output);
+      input += tile.step;
+      output += tile.step;
+    }
   }
 }
 

@@ -138,16 +138,17 @@ struct ThreadTile {
 
   // Where there is one group alone, which is known at compile time (`grouped`), nothing is spent on finding it.
   template <bool grouped>
-  DERF_THREAD static ThreadTile of(const Tiling& tiling, int width) {
+  DERF_THREAD static ThreadTile of(const Tiling& tiling, int width, uint32_t block = blockIdx.x,
+                                   uint32_t thread = threadIdx.x) {
     ThreadTile to;
-    const uint32_t tiles_of_row = tiling.column_tiles * tiling.matrices, tile = blockIdx.x % tiles_of_row;
-    to.row_tile = blockIdx.x / tiles_of_row;
+    const uint32_t tiles_of_row = tiling.column_tiles * tiling.matrices, tile = block % tiles_of_row;
+    to.row_tile = block / tiles_of_row;
     to.column_tile = tile % tiling.column_tiles;
     to.matrix = tile / tiling.column_tiles;
     to.group = grouped ? to.row_tile / tiling.row_tiles : 0;
     const uint32_t row_tile = grouped ? to.row_tile - to.group * tiling.row_tiles : to.row_tile;
-    const uint32_t row_thread = threadIdx.x / tiling.column_threads;
-    to.column = (int64_t(to.column_tile) * tiling.column_threads + threadIdx.x % tiling.column_threads) * width;
+    const uint32_t row_thread = thread / tiling.column_threads;
+    to.column = (int64_t(to.column_tile) * tiling.column_threads + thread % tiling.column_threads) * width;
     const int64_t first_row = row_tile * tiling.rows_per_tile + row_thread;
     const int64_t matrix_offset = to.matrix * (tiling.columns * width) + to.column;
     to.offset = matrix_offset + first_row * tiling.row_stride;
@@ -162,6 +163,14 @@ struct ThreadTile {
     const bool idle = row_thread >= tiling.row_threads || to.column >= tiling.columns * width || end <= first_row;
     to.rows = idle ? 0 : uint32_t(end - first_row + tiling.row_threads - 1) / tiling.row_threads;
     return to;
+  }
+
+  // The same once more, computed anew: what is kept through a loop takes registers there.
+  template <bool grouped>
+  DERF_THREAD static ThreadTile again(const Tiling& tiling, int width) {
+    uint32_t block = blockIdx.x, thread = threadIdx.x;
+    asm volatile("" : "+r"(block), "+r"(thread));
+    return of<grouped>(tiling, width, block, thread);
   }
 };
 
