@@ -24,7 +24,8 @@ endif()
 # All before the target is made, which takes its settings then. The runtime is torch's own.
 set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
-set(CMAKE_CUDA_STANDARD 17) # more than CMake 3.25 knows nvcc to have; C++20 comes with LibTorch::LibTorch
+set(CMAKE_CUDA_STANDARD 17) # all that CMake 3.25 knows nvcc to have
+add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
 if(CCACHE AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()

@@ -122,12 +122,7 @@ def gradients64(grad_output, input, alpha, shift, weight=None, bias=None, channe
 def parameter_gradients64(grad_output, input, alpha, shift, weight):
     """float64 gradients of alpha, shift, weight and bias for a matrix of any length, in blocks that fit the cache."""
     a, s, w = double(alpha, shift, weight)
-    sums = [
-        torch.zeros(1, dtype=torch.float64),
-        torch.zeros(1, dtype=torch.float64),
-        torch.zeros_like(w),
-        torch.zeros_like(w),
-    ]
+    sums = [w.new_zeros(1), w.new_zeros(1), torch.zeros_like(w), torch.zeros_like(w)]
     rows = max(1, 2**20 // input.shape[1])
     for g, x in zip(grad_output.split(rows), input.split(rows), strict=True):
         g, x = double(g, x)

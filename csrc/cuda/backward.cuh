@@ -1,34 +1,32 @@
 // All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
 //   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
-//   grad_weight = sum g f(u) and grad_bias = sum g over all but the channel.
+//   grad_weight = sum g f(u) and grad_bias = sum g over all that share the parameter.
 // A thread sums its column's rows, a block its threads' sums in a tree, and a second kernel the blocks' in double: no
 // atomics, the same bits every time. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
-#include "lanes.cuh"
+#include "applied.cuh"
 
 namespace derf::cuda {
 
-template <class T>
+template <class Applied>
 struct BackwardTuning {
-  static constexpr bool is_double = std::is_same_v<T, double>;  // whose functions take many registers
-  static constexpr int threads = 256, unroll = is_double ? 1 : 2, blocks = is_double ? 2 : 3, most_rows = 512;
+  static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;  // functions of many registers
+  static constexpr int threads = 256, unroll = is_double || Applied::is_general ? 1 : 2,
+                       blocks = is_double || Applied::is_general ? 2 : 3, most_rows = 512;
 };
-constexpr int total_threads = 1024;
-template <class Number>
-constexpr Number largest = std::numeric_limits<Number>::max();
 
 // The blocks' sums, in one piece of scratch memory; null: not wanted.
 template <class Number>
 struct Partials {
-  Number *weight, *bias;  // [row_tiles, row_stride], or [row_tiles * column_tiles, channels] where by_channel
-  Number *alpha, *shift;  // [blocks]
+  Number *weight, *bias;  // [groups, rows of a group, channels, inner], see kernels.cu
+  Number *alpha, *shift;  // the same, or one a block
 };
 
 // What the threads of a block add up: sums over few rows in registers, which go to shared memory before they lose much
-// to rounding.
-template <class Number, int width, int threads>
+// to rounding. `scalars` is how many of alpha's sums a thread keeps, and of shift's.
+template <class Number, int width, int scalars, int threads>
 struct Sums {
-  static constexpr int weight = 0, bias = width, alpha = 2 * width, shift = alpha + 1, count = alpha + 2;
+  static constexpr int weight = 0, bias = width, alpha = 2 * width, shift = alpha + scalars, count = shift + scalars;
   static constexpr int rows = 32;  // to keep in registers
 
   Number (&shared)[count][threads];
@@ -41,12 +39,21 @@ struct Sums {
     }
   }
 
-  DERF_THREAD void put_away() {
+  DERF_THREAD void flush_to_shared() {
 #pragma unroll
     for (int i = 0; i < count; ++i) {
       shared[i][threadIdx.x] += own[i];
       own[i] = 0;
       asm volatile("" ::: "memory");  // all at once would not find registers enough
+    }
+  }
+
+  // Adds to the first of a thread's sums [first, first + n) the others.
+  template <int n>
+  DERF_THREAD void join(int first) {
+#pragma unroll
+    for (int i = 1; i < n; ++i) {
+      shared[first][threadIdx.x] += shared[first + i][threadIdx.x];
     }
   }
 
@@ -65,152 +72,184 @@ struct Sums {
   }
 };
 
-template <template <class> class F, class T, class P, int width, bool by_channel>
-__global__ void __launch_bounds__(BackwardTuning<T>::threads, BackwardTuning<T>::blocks)
-    backward_kernel(Backward call, Tiles tiles, Partials<NumberOf<T>> partials) {
-  using Number = NumberOf<T>;
-  constexpr int threads = BackwardTuning<T>::threads, unroll = BackwardTuning<T>::unroll;
-  using TheSums = Sums<Number, width, threads>;
-  __shared__ Number shared[TheSums::count][threads];
-  TheSums sums(shared);
-  const Place place(tiles, width);
-  if (place.rows) {
-    const Number alpha = read<Number>(call.alpha), shift = read<Number>(call.shift);
-    // Where alpha is infinite all slopes are 0, or NaN.
-    const Number factor = std::fmin(std::fmax(alpha, -largest<Number>), largest<Number>);
+template <class Applied, int width, bool by_channel>
+__global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuning<Applied>::blocks)
+    backward_kernel(Backward call, Tiling tiling, typename Applied::Options options,
+                    Partials<typename Applied::Number> partials) {
+  using T = typename Applied::T;
+  using Number = opmath_t<T>;
+  using Column = typename Applied::template Column<width, by_channel>;
+  constexpr int threads = BackwardTuning<Applied>::threads, unroll = BackwardTuning<Applied>::unroll;
+  using BlockSums = Sums<Number, width, Column::scalars, threads>;
+  __shared__ Number shared[BlockSums::count][threads];
+  BlockSums sums(shared);
+  const ThreadTile tile = ThreadTile::of<Applied::is_general>(tiling, width);
+  if (tile.rows) {
+    const Channels<by_channel> of(tile, call.shape.inner);
+    const Column column(call, options, of);
     Number weight[by_channel ? 1 : width];
-    read_channels<by_channel, P>(call.weight, place, call.shape.inner, Number(1), weight);
+    of.template read<T>(call.weight, tile.group, Number(1), weight);
+#pragma unroll
+    for (Number& w : weight) {
+      w = column.weight(w);
+    }
     const auto* grad_output = static_cast<const T*>(call.grad_output);
     const auto* input = static_cast<const T*>(call.input);
     auto* grad_input = static_cast<T*>(call.grad_input);
-    int64_t at = place.offset;
+    int64_t at = tile.offset;
     const auto one_row = [&](const Loaded<T, width>& grad_packet, const Loaded<T, width>& input_packet, int64_t to) {
-      Numbers<T, width> g, x;
+      Numbers<T, width> g, x, u, value, slope;
       widen<T, width>(grad_packet, g);
       widen<T, width>(input_packet, x);
-      Number alpha_sum = 0, shift_sum = 0;
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        const Number u = std::fma(alpha, x[i], shift), slope = F<T>::slope(u);
-        const bool dead = slope == 0;
-        const Number h = dead ? 0 : g[i] * weight[by_channel ? 0 : i] * slope;
-        sums.own[TheSums::weight + i] = std::fma(g[i], F<T>::value(u), sums.own[TheSums::weight + i]);
-        sums.own[TheSums::bias + i] += g[i];
-        alpha_sum = std::fma(h, dead ? 0 : x[i], alpha_sum);
-        shift_sum += h;
-        x[i] = h * factor;
+        u[i] = column.preactivation(x[i], i);
       }
-      sums.own[TheSums::alpha] += alpha_sum;
-      sums.own[TheSums::shift] += shift_sum;
+      column.gradient(u, value, slope);
+      Number alpha_sums[Column::scalars] = {}, shift_sums[Column::scalars] = {};
+#pragma unroll
+      for (int i = 0; i < width; ++i) {
+        const int k = Column::scalars == 1 ? 0 : i;
+        const bool dead = slope[i] == 0;
+        const Number h = dead ? 0 : g[i] * weight[by_channel ? 0 : i] * slope[i];
+        sums.own[BlockSums::weight + i] = std::fma(g[i], value[i], sums.own[BlockSums::weight + i]);
+        sums.own[BlockSums::bias + i] += g[i];
+        alpha_sums[k] = std::fma(h, dead ? 0 : x[i], alpha_sums[k]);
+        shift_sums[k] += h;
+        x[i] = column.times_alpha(h, dead, i);
+      }
+#pragma unroll
+      for (int k = 0; k < Column::scalars; ++k) {
+        sums.own[BlockSums::alpha + k] += alpha_sums[k];
+        sums.own[BlockSums::shift + k] += shift_sums[k];
+      }
       if (grad_input) {
         store<T, width>(grad_input + to, x);
       }
     };
     uint32_t row = 0;
-    for (; row + unroll <= place.rows; row += unroll, at += unroll * place.step) {
+    for (; row + unroll <= tile.rows; row += unroll, at += unroll * tile.step) {
       Loaded<T, width> g[unroll], x[unroll];
 #pragma unroll
       for (int k = 0; k < unroll; ++k) {
-        g[k] = load<T, width>(grad_output + at + k * place.step);
-        x[k] = load<T, width>(input + at + k * place.step);
+        g[k] = load<T, width>(grad_output + at + k * tile.step);
+        x[k] = load<T, width>(input + at + k * tile.step);
       }
 #pragma unroll
       for (int k = 0; k < unroll; ++k) {
-        one_row(g[k], x[k], at + k * place.step);
+        one_row(g[k], x[k], at + k * tile.step);
       }
-      if ((row + unroll) % TheSums::rows == 0) {
-        sums.put_away();
+      if ((row + unroll) % BlockSums::rows == 0) {
+        sums.flush_to_shared();
       }
     }
+    if constexpr (unroll > 1) {
 #pragma unroll 1
-    for (; row < place.rows; ++row, at += place.step) {
-      one_row(load<T, width>(grad_output + at), load<T, width>(input + at), at);
+      for (; row < tile.rows; ++row, at += tile.step) {
+        one_row(load<T, width>(grad_output + at), load<T, width>(input + at), at);
+      }
     }
-    sums.put_away();
+    sums.flush_to_shared();
+  }
+  // Where alpha and shift have one element, their sums of a thread, and then of a block, become one.
+  const bool scalars_per_channel = Applied::is_general && call.alpha_per_channel;
+  if (by_channel || !scalars_per_channel) {
+    sums.template join<Column::scalars>(BlockSums::alpha);
+    sums.template join<Column::scalars>(BlockSums::shift);
   }
   const bool is_first = threadIdx.x == 0;
-  const uint32_t used = tiles.column_threads * tiles.row_threads;
+  const uint32_t used = tiling.column_threads * tiling.row_threads;
   if constexpr (by_channel) {
-#pragma unroll
-    for (int i = 1; i < width; ++i) {
-      shared[TheSums::weight][threadIdx.x] += shared[TheSums::weight + i][threadIdx.x];
-      shared[TheSums::bias][threadIdx.x] += shared[TheSums::bias + i][threadIdx.x];
-    }
-    sums.add_rows(TheSums::weight, TheSums::weight + 1, used, 1);
-    sums.add_rows(TheSums::bias, TheSums::bias + 1, used, 1);
-    if (is_first) {
-      const int64_t row = int64_t(place.row_tile) * tiles.column_tiles + place.column_tile;
-      const int64_t at = row * tiles.matrices + place.matrix;
-      if (partials.weight) partials.weight[at] = shared[TheSums::weight][0];
-      if (partials.bias) partials.bias[at] = shared[TheSums::bias][0];
-    }
+    sums.template join<width>(BlockSums::weight);
+    sums.template join<width>(BlockSums::bias);
+    sums.add_rows(BlockSums::weight, BlockSums::weight + 1, used, 1);
+    sums.add_rows(BlockSums::bias, BlockSums::bias + 1, used, 1);
   } else if (partials.weight || partials.bias) {
-    sums.add_rows(TheSums::weight, TheSums::alpha, tiles.row_threads, tiles.column_threads);
-    const int64_t column = place.column_tile * int64_t(tiles.column_threads) + threadIdx.x;  // in the first row
-    if (threadIdx.x < tiles.column_threads && column < tiles.columns) {
-      const int64_t at = place.row_tile * tiles.row_stride + column * width;
+    sums.add_rows(BlockSums::weight, BlockSums::alpha, tiling.row_threads, tiling.column_threads);
+  }
+  if (!by_channel && scalars_per_channel) {
+    sums.add_rows(BlockSums::alpha, BlockSums::count, tiling.row_threads, tiling.column_threads);
+  } else {
+    sums.add_rows(BlockSums::alpha, BlockSums::alpha + 1, used, 1);
+    sums.add_rows(BlockSums::shift, BlockSums::shift + 1, used, 1);
+  }
+  // A block's row of partial sums for each channel.
+  const ThreadTile place = ThreadTile::again<Applied::is_general>(tiling, width);
+  const auto write_row = [&](Number* to, int first) {
+    if (!to) {
+    } else if (by_channel) {
+      if (is_first) {
+        to[(int64_t(place.row_tile) * tiling.column_tiles + place.column_tile) * tiling.matrices + place.matrix] =
+            shared[first][0];
+      }
+    } else if (threadIdx.x < tiling.column_threads && place.column < tiling.columns * width) {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        if (partials.weight) partials.weight[at + i] = shared[TheSums::weight + i][threadIdx.x];
-        if (partials.bias) partials.bias[at + i] = shared[TheSums::bias + i][threadIdx.x];
+        to[place.row_tile * tiling.row_stride + place.column + i] = shared[first + i][threadIdx.x];
       }
     }
-  }
-  sums.add_rows(TheSums::alpha, TheSums::count, used, 1);
-  if (is_first) {
-    if (partials.alpha) partials.alpha[blockIdx.x] = shared[TheSums::alpha][0];
-    if (partials.shift) partials.shift[blockIdx.x] = shared[TheSums::shift][0];
+  };
+  write_row(partials.weight, BlockSums::weight);
+  write_row(partials.bias, BlockSums::bias);
+  if (scalars_per_channel) {
+    write_row(partials.alpha, BlockSums::alpha);
+    write_row(partials.shift, BlockSums::shift);
+  } else if (is_first) {
+    if (partials.alpha) partials.alpha[blockIdx.x] = shared[BlockSums::alpha][0];
+    if (partials.shift) partials.shift[blockIdx.x] = shared[BlockSums::shift][0];
   }
 }
 
-// One sum of partial sums, or one for each channel.
+// The sums of partial[group][row][channel][inner] over rows and inner, one for each channel of each group.
 template <class Number>
-struct Total {
-  const Number* partial;  // [rows, channels, inner]
-  uint32_t rows, inner;
-  int64_t channels;
-  void* result;
-  Type type;
-  uint32_t lanes;   // channels of a block
+struct Reduction {
+  const Number* partial;
+  uint32_t rows, channels, inner;
+  int64_t count;  // of sums
+  Result result;
+  uint32_t sums_per_block;
   uint32_t blocks;  // 0: not wanted
 };
 
 template <class Number>
-struct Totals {
-  Total<Number> each[4];
+struct Reductions {
+  Reduction<Number> each[4];
 };
 
+constexpr int reduction_threads = 1024;
+
 template <class Number>
-__global__ void __launch_bounds__(total_threads) total_kernel(Totals<Number> totals) {
+__global__ void __launch_bounds__(reduction_threads) reduce_partials_kernel(Reductions<Number> reductions) {
   uint32_t block = blockIdx.x, k = 0;
-  while (block >= totals.each[k].blocks) {
-    block -= totals.each[k++].blocks;
+  while (block >= reductions.each[k].blocks) {
+    block -= reductions.each[k++].blocks;
   }
-  const Total<Number>& call = totals.each[k];
-  const uint32_t lanes = call.lanes, groups = total_threads / lanes;
-  const uint32_t lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
-  const int64_t channel = int64_t(block) * lanes + lane;
+  const Reduction<Number>& call = reductions.each[k];
+  const uint32_t side = call.sums_per_block, threads_per_sum = reduction_threads / side;
+  const uint32_t thread_of_sum = threadIdx.x / side;
+  const int64_t index = int64_t(block) * side + threadIdx.x % side;
   double sum = 0;
-  if (channel < call.channels && group < groups) {
-    const Number* from = call.partial + channel * call.inner;
+  if (index < call.count && thread_of_sum < threads_per_sum) {
+    const int64_t group = index / call.channels, stride = int64_t(call.channels) * call.inner;
+    const Number* from = call.partial + group * call.rows * stride + (index - group * call.channels) * call.inner;
 #pragma unroll 8
-    for (uint32_t i = group; i < call.rows * call.inner; i += groups) {
-      sum += from[i / call.inner * (call.channels * call.inner) + i % call.inner];
+    for (uint32_t i = thread_of_sum; i < call.rows * call.inner; i += threads_per_sum) {
+      sum += from[i / call.inner * stride + i % call.inner];
     }
   }
-  __shared__ double shared[total_threads];
-  for (uint32_t rows = groups; rows > 1;) {
+  __shared__ double shared[reduction_threads];
+  for (uint32_t rows = threads_per_sum; rows > 1;) {
     const uint32_t half = (rows + 1) / 2;
     __syncthreads();
     shared[threadIdx.x] = sum;
     __syncthreads();
-    if (group < rows - half) {
-      sum += shared[threadIdx.x + half * lanes];
+    if (thread_of_sum < rows - half) {
+      sum += shared[threadIdx.x + half * side];
     }
     rows = half;
   }
-  if (group == 0 && channel < call.channels) {
-    write(call.result, call.type, channel, sum);
+  if (thread_of_sum == 0 && index < call.count) {
+    write(call.result, index, sum);
   }
 }
 

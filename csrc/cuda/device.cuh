@@ -4,8 +4,9 @@
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 
+#include <algorithm>
+
 #include "../functions/thread.h"
-#include "launch.h"
 
 namespace derf::cuda {
 
@@ -44,9 +45,12 @@ inline int processors() {
 
 // Starts kernel(arguments...) with so many blocks of threads; null, or what went wrong.
 template <class... Parameters, class... Arguments>
-const char* launch(void (*kernel)(Parameters...), uint32_t blocks, uint32_t threads, void* stream,
+const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threads, void* stream,
                    const Arguments&... arguments) {
-  kernel<<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
+  if (blocks > INT32_MAX) {
+    return "a launch of more than 2^31 - 1 blocks";
+  }
+  kernel<<<uint32_t(blocks), threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
   const cudaError_t status = cudaGetLastError();
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }

@@ -1,129 +1,162 @@
-// From dtypes to templates, and from calls to launches. No header of torch: nvcc would read it once per architecture.
+// From dtypes and functions to templates, and from calls to launches. No header of torch: nvcc would read it once per
+// architecture.
 #include "../functions/erf.h"
+#include "../functions/tanh.h"
 #include "backward.cuh"
 #include "forward.cuh"
 
 namespace derf::cuda {
 namespace {
 
-// Calls body(T{}, P{}) with the types of input and parameters; problem.cpp has refused all other pairs.
+// Calls body(T{}) with the type of input.
 template <class Body>
-auto with_types(Type type, Type param_type, const Body& body) {
-  const bool wide = param_type == Type::f32;
+auto with_type(Type type, const Body& body) {
   switch (type) {
-    case Type::f64: return body(double{}, double{});
-    case Type::f32: return body(float{}, float{});
-    case Type::f16: return wide ? body(Half{}, float{}) : body(Half{}, Half{});
-    default: return wide ? body(BFloat16{}, float{}) : body(BFloat16{}, BFloat16{});
+    case Type::f64: return body(double{});
+    case Type::f32: return body(float{});
+    case Type::f16: return body(Half{});
+    default: return body(BFloat16{});
   }
 }
 
-// Calls body with the width of loads, as a constant, that all of these addresses and the shape allow.
+// What a kernel of one function, known at compile time, does not do.
+bool is_general(const Call& call) {
+  return call.alpha_per_channel || call.shape.groups > 1 || call.weight_offset != 0 || call.study.is_active();
+}
+
+// Calls body.operator()<Applied>(): kernels of their own for erf and tanh, and one that serves all else.
+template <class Body>
+auto with_function(const Call& call, const Body& body) {
+  return with_type(call.type, [&](auto t) {
+    using T = decltype(t);
+    if (!is_general(call) && call.function == Function::erf) {
+      return body.template operator()<Fixed<Erf, T>>();
+    } else if (!is_general(call) && call.function == Function::tanh) {
+      return body.template operator()<Fixed<Tanh, T>>();
+    } else {
+      return body.template operator()<General<T>>();
+    }
+  });
+}
+
+// Calls body.operator()<width, by_channel>() with the width of loads that all of these addresses and the shape allow.
 template <class T, class Body, class... Pointers>
-auto with_width(const Shape& shape, const Body& body, const Pointers*... pointers) {
+auto with_layout(const Shape& shape, const Body& body, const Pointers*... pointers) {
   constexpr int width = vector_width<T>;
-  const int64_t stretch = shape.by_channel() ? shape.inner : shape.channels * shape.inner;
+  const bool by_channel = is_by_channel(shape);
+  const int64_t stretch = by_channel ? shape.inner : shape.channels * shape.inner;
   const bool aligned = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-  return aligned && stretch % width == 0 ? body(std::integral_constant<int, width>())
-                                         : body(std::integral_constant<int, 1>());
+  if (aligned && stretch % width == 0) {
+    return by_channel ? body.template operator()<width, true>() : body.template operator()<width, false>();
+  }
+  return by_channel ? body.template operator()<1, true>() : body.template operator()<1, false>();
 }
 
 template <class Tuning>
-Tiles tiles_of(const Shape& shape, int width) {
-  return Tiles(shape, width, {Tuning::threads, Tuning::blocks, Tuning::unroll, Tuning::most_rows, processors()});
+Tiling tiling_of(const Shape& shape, int width) {
+  return Tiling(shape, width, {Tuning::threads, Tuning::blocks, Tuning::unroll, Tuning::most_rows, processors()});
 }
 
-// Calls body(width, tiles) with the tiles of a backward.
-template <class T, class Body>
-auto with_tiles(const Backward& call, const Body& body) {
-  const auto of_width = [&](auto width) { return body(width, tiles_of<BackwardTuning<T>>(call.shape, width)); };
-  return with_width<T>(call.shape, of_width, call.grad_output, call.input, call.grad_input);
+// Calls body.operator()<Applied, width, by_channel>(tiling) for a backward.
+template <class Body>
+auto with_backward(const Backward& call, const Body& body) {
+  return with_function(call, [&]<class Applied>() {
+    return with_layout<typename Applied::T>(
+        call.shape,
+        [&]<int width, bool by_channel>() {
+          return body.template operator()<Applied, width, by_channel>(
+              tiling_of<BackwardTuning<Applied>>(call.shape, width));
+        },
+        call.grad_output, call.input, call.grad_input);
+  });
 }
 
 // Where the partial sums are in the scratch memory, and how many numbers that takes.
 template <class Number>
-struct Scratch {
+struct Workspace {
+  const Backward& call;
   Partials<Number> partials;
-  int64_t rows, columns;  // of the sums of weight and bias
+  int64_t group_rows, channels, inner;  // of the sums for each channel
+  int64_t blocks;
   int64_t size = 0;
 
-  Scratch(const Backward& call, const Tiles& tiles)
-      : rows(int64_t(tiles.row_tiles) * (call.shape.by_channel() ? tiles.column_tiles : 1)),
-        columns(call.shape.by_channel() ? tiles.matrices : tiles.row_stride) {
-    const auto part = [&](const void* wanted, int64_t numbers) -> Number* {
-      size += wanted ? numbers : 0;
-      return wanted ? static_cast<Number*>(call.workspace) + (size - numbers) : nullptr;
+  Workspace(const Backward& call_, const Tiling& tiling, void* memory) : call(call_), blocks(tiling.blocks()) {
+    const bool by_channel = is_by_channel(call.shape);
+    group_rows = int64_t(tiling.row_tiles) * (by_channel ? tiling.column_tiles : 1);
+    channels = call.shape.channels;
+    inner = by_channel ? 1 : call.shape.inner;
+    const auto part = [&](const Result& wanted, bool per_channel) -> Number* {
+      const int64_t numbers = per_channel ? call.shape.groups * group_rows * channels * inner : blocks;
+      size += wanted.data ? numbers : 0;
+      return wanted.data ? static_cast<Number*>(memory) + (size - numbers) : nullptr;
     };
-    partials = {part(call.grad_weight, rows * columns), part(call.grad_bias, rows * columns),
-                part(call.grad_alpha, tiles.blocks()), part(call.grad_shift, tiles.blocks())};
+    partials = {part(call.grad_weight, true), part(call.grad_bias, true),
+                part(call.grad_alpha, call.alpha_per_channel), part(call.grad_shift, call.alpha_per_channel)};
   }
 
   // The launch of the second kernel.
-  const char* add_up(const Backward& call, const Tiles& tiles, void* stream) const {
-    const int64_t channels = call.shape.channels;
-    const auto of_channels = [&](const Number* partial, void* result) {
-      const auto lanes = uint32_t(std::min<int64_t>(channels, 32));
-      return Total<Number>{partial,
-                           uint32_t(rows),
-                           uint32_t(columns / channels),
-                           channels,
-                           result,
-                           call.param_type,
-                           lanes,
-                           result ? uint32_t(Tiles::blocks_of(channels, lanes)) : 0};
+  const char* reduce(void* stream) const {
+    const auto reduction = [&](const Number* partial, const Result& result, int64_t groups, int64_t rows,
+                               int64_t channels, int64_t inner) {
+      const int64_t count = groups * channels;
+      // A block has a warp's width of sums, or more where they have few terms.
+      const int64_t terms = std::clamp<int64_t>(rows * inner, 1, reduction_threads / 32);
+      const int64_t side = std::min(count, reduction_threads / terms);
+      return Reduction<Number>{partial,
+                               uint32_t(rows),
+                               uint32_t(channels),
+                               uint32_t(inner),
+                               count,
+                               result,
+                               uint32_t(side),
+                               result.data ? uint32_t(ceil_div(count, side)) : 0};
     };
-    const auto of_all = [&](const Number* partial, void* result) {
-      return Total<Number>{partial, tiles.blocks(), 1, 1, result, call.alpha.type, 1, result != nullptr};
+    const int64_t groups = call.shape.groups;
+    const auto of_channels = [&](const Number* partial, const Result& result, int64_t of_groups) {
+      return reduction(partial, result, of_groups, groups / of_groups * group_rows, channels, inner);
     };
-    const Totals<Number> totals{{of_channels(partials.weight, call.grad_weight),
-                                 of_channels(partials.bias, call.grad_bias), of_all(partials.alpha, call.grad_alpha),
-                                 of_all(partials.shift, call.grad_shift)}};
-    uint32_t blocks = 0;
-    for (const auto& total : totals.each) {
-      blocks += total.blocks;
+    const auto of_scalar = [&](const Number* partial, const Result& result) {
+      return call.alpha_per_channel ? of_channels(partial, result, 1) : reduction(partial, result, 1, blocks, 1, 1);
+    };
+    const Reductions<Number> reductions{
+        {of_channels(partials.weight, call.grad_weight, groups), of_channels(partials.bias, call.grad_bias, groups),
+         of_scalar(partials.alpha, call.grad_alpha), of_scalar(partials.shift, call.grad_shift)}};
+    int64_t all = 0;
+    for (const auto& each : reductions.each) {
+      all += each.blocks;
     }
-    return blocks ? launch(total_kernel<Number>, blocks, total_threads, stream, totals) : nullptr;
+    return all ? launch(reduce_partials_kernel<Number>, all, reduction_threads, stream, reductions) : nullptr;
   }
 };
 
 }  // namespace
 
 const char* launch_forward(const Forward& call, void* stream) {
-  return with_types(call.type, call.param_type, [&](auto t, auto p) {
-    using T = decltype(t);
-    using P = decltype(p);
-    return with_width<T>(
+  return with_function(call, [&]<class Applied>() {
+    return with_layout<typename Applied::T>(
         call.shape,
-        [&](auto width) {
-          const Tiles tiles = tiles_of<ForwardTuning>(call.shape, width);
-          const auto kernel = call.shape.by_channel() ? forward_kernel<Erf, T, P, width, true>
-                                                      : forward_kernel<Erf, T, P, width, false>;
-          return launch(kernel, tiles.blocks(), tiles.threads(), stream, call, tiles);
+        [&]<int width, bool by_channel>() {
+          const auto tiling = tiling_of<ForwardTuning<Applied>>(call.shape, width);
+          return launch(forward_kernel<Applied, width, by_channel>, tiling.blocks(), tiling.threads(), stream, call,
+                        tiling, typename Applied::Options(call));
         },
         call.input, call.output);
   });
 }
 
 int64_t workspace_bytes(const Backward& call) {
-  return with_types(call.type, call.param_type, [&](auto t, auto) {
-    using T = decltype(t);
-    return with_tiles<T>(call, [&](auto, const Tiles& tiles) -> int64_t {
-      return Scratch<NumberOf<T>>(call, tiles).size * sizeof(NumberOf<T>);
-    });
+  return with_backward(call, [&]<class Applied, int, bool>(const Tiling& tiling) -> int64_t {
+    using Number = typename Applied::Number;
+    return Workspace<Number>(call, tiling, nullptr).size * sizeof(Number);
   });
 }
 
-const char* launch_backward(const Backward& call, void* stream) {
-  return with_types(call.type, call.param_type, [&](auto t, auto p) {
-    using T = decltype(t);
-    using P = decltype(p);
-    return with_tiles<T>(call, [&](auto width, const Tiles& tiles) {
-      const Scratch<NumberOf<T>> scratch(call, tiles);
-      const auto kernel =
-          call.shape.by_channel() ? backward_kernel<Erf, T, P, width, true> : backward_kernel<Erf, T, P, width, false>;
-      const char* error = launch(kernel, tiles.blocks(), tiles.threads(), stream, call, tiles, scratch.partials);
-      return error ? error : scratch.add_up(call, tiles, stream);
-    });
+const char* launch_backward(const Backward& call, void* workspace, void* stream) {
+  return with_backward(call, [&]<class Applied, int width, bool by_channel>(const Tiling& tiling) {
+    const Workspace<typename Applied::Number> partials(call, tiling, workspace);
+    const char* error = launch(backward_kernel<Applied, width, by_channel>, tiling.blocks(), tiling.threads(), stream,
+                               call, tiling, typename Applied::Options(call), partials.partials);
+    return error ? error : partials.reduce(stream);
   });
 }
 

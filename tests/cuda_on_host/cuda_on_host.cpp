@@ -2,13 +2,15 @@
 // torch.ops.load_library of this gives
 //   derf_cuda_on_host::install(int processors, bool guard_ends, bool reversed) -> ()
 //   derf_cuda_on_host::evaluate(Tensor u, ScalarType dtype, str function) -> (Tensor, Tensor, Tensor)
+#include <ATen/ops/empty_like.h>
+
 #define DERF_CUDA_ON_HOST
 #define DERF_CUDA_ARCHITECTURES "the host"
 #include "device.h"
 //
 #include "../../csrc/cuda/kernels.cu"
 #include "../../csrc/cuda/operator.cpp"
-#include "../../csrc/functions/any.cuh"
+#include "../../csrc/functions/composite.h"
 #include "guarded_allocator.h"
 
 namespace {
@@ -17,15 +19,14 @@ void install(int64_t processors, bool guard_ends, bool reversed) {
   on_host::settings = {int(processors), reversed};
   on_host::guard_allocations(guard_ends);
   static auto library = MAKE_TORCH_LIBRARY_IMPL(derf, CPU);
-  library.impl("derf", &derf::cuda::forward);
-  library.impl("derf_backward", &derf::cuda::backward);
+  derf::implement<derf::forward_on<derf::cuda::Device>, derf::backward_on<derf::cuda::Device>>(library);
 }
 
 template <class T>
 void evaluate_all(derf::Function f, const at::Tensor& u, const at::Tensor& value, const at::Tensor& value_in_sums,
                   const at::Tensor& slope) {
   using derf::Function;
-  using Number = derf::cuda::NumberOf<T>;
+  using Number = derf::cuda::opmath_t<T>;
   const auto tuned = [&]<template <class> class F>() {
     return [](Number x) {
       return std::pair(F<T>::value(x), derf::cuda::ValueAndSlope<Number>{F<T>::value(x), F<T>::slope(x)});
@@ -44,7 +45,9 @@ void evaluate_all(derf::Function f, const at::Tensor& u, const at::Tensor& value
     case Function::tanh: return run(tuned.template operator()<derf::cuda::Tanh>());
     default:
       return run([&](Number x) {
-        return std::pair(derf::cuda::any_value<Number>(f, x), derf::cuda::any_value_and_slope<Number>(f, x));
+        const auto both = derf::cuda::few_gradients<Number, 1>(f, {x});
+        return std::pair(derf::cuda::few_values<Number, 1>(f, {x}).each[0],
+                         derf::cuda::ValueAndSlope<Number>{both.value.each[0], both.slope.each[0]});
       });
   }
 }
@@ -55,7 +58,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at:
                                                         const std::string& function) {
   TORCH_CHECK(u.is_contiguous() && u.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
   const at::Tensor value = at::empty_like(u), in_sums = at::empty_like(u), slope = at::empty_like(u);
-  const auto f = derf::function_named(function).value();
+  const auto f = derf::function_of(function);
   switch (dtype) {
     case at::kDouble: evaluate_all<double>(f, u, value, in_sums, slope); break;
     case at::kFloat: evaluate_all<float>(f, u, value, in_sums, slope); break;

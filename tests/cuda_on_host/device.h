@@ -18,7 +18,6 @@
 #define __global__
 #define __launch_bounds__(...)
 #define __shared__ static
-#include "../../csrc/cuda/launch.h"
 
 namespace derf::cuda {
 
@@ -106,8 +105,11 @@ void write_at_once(Packet* to, Packet packet) {
 inline int processors() { return on_host::settings.processors; }
 
 template <class... Parameters, class... Arguments>
-const char* launch(void (*kernel)(Parameters...), uint32_t blocks, uint32_t threads, void*,
+const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threads, void*,
                    const Arguments&... arguments) {
+  if (blocks < 1 || blocks > INT32_MAX || threads < 1 || threads > 1024) {
+    return "a launch that CUDA would refuse";
+  }
   blockDim.x = threads;
   for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
     on_host::block.run(threads, [&] { kernel(arguments...); });

@@ -1,0 +1,214 @@
+// A thread's share of memory: which elements, and how they are loaded and stored. The one place that knows element
+// types; kernels see float, or double, alone.
+#pragma once
+#include "device.cuh"
+#include "tiling.h"
+
+namespace derf::cuda {
+
+// The type of arithmetic.
+template <class T>
+using opmath_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+DERF_THREAD float widen(float x) { return x; }
+DERF_THREAD double widen(double x) { return x; }
+
+// Neighbouring elements as they are in memory; several of them fill 128 bits.
+template <class T, int width>
+struct alignas(width * sizeof(T)) Packet {
+  T element[width];
+};
+template <class T, int width>
+constexpr bool in_pairs = sizeof(T) == 2 && width > 1;
+
+template <class T>
+constexpr int vector_width = 16 / sizeof(T);
+
+template <class T, int width>
+using Numbers = opmath_t<T>[width];
+
+// A packet of 16-bit elements, seen as pairs.
+template <int width>
+struct alignas(width * 2) Pairs {
+  uint32_t pair[width / 2];
+};
+template <class T, int width>
+using Loaded = std::conditional_t<in_pairs<T, width>, Pairs<width>, Packet<T, width>>;
+
+// The type that memory is accessed by: for 128 bits one of CUDA's own, lest the compiler take a packet apart.
+template <class Packet>
+using Access = std::conditional_t<sizeof(Packet) == sizeof(uint4), uint4, Packet>;
+
+template <class T, int width>
+DERF_THREAD Loaded<T, width> load(const T* from) {
+  using Packet = Loaded<T, width>;
+  const Access<Packet> bits = *reinterpret_cast<const Access<Packet>*>(from);
+  return __builtin_bit_cast(Packet, bits);
+}
+
+DERF_THREAD void widen_pair(BFloat16, uint32_t pair, float& low, float& high) {
+  low = bits_as_float(pair << 16);
+  high = bits_as_float(pair & 0xffff0000);
+}
+DERF_THREAD void widen_pair(Half, uint32_t pair, float& low, float& high) {
+  low = widen(Half{uint16_t(pair)});
+  high = widen(Half{uint16_t(pair >> 16)});
+}
+
+template <class T, int width>
+DERF_THREAD void widen(const Loaded<T, width>& from, Numbers<T, width>& to) {
+  if constexpr (in_pairs<T, width>) {
+#pragma unroll
+    for (int i = 0; i < width; i += 2) {
+      widen_pair(T(), from.pair[i / 2], to[i], to[i + 1]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      to[i] = widen(from.element[i]);
+    }
+  }
+}
+
+template <class T>
+DERF_THREAD T narrow(opmath_t<T> x) {
+  if constexpr (sizeof(T) == 2) {
+    return T{uint16_t(narrow_pair(T(), x, 0))};
+  } else {
+    return x;
+  }
+}
+
+template <class T, int width>
+DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
+  Loaded<T, width> packet;
+  if constexpr (in_pairs<T, width>) {
+#pragma unroll
+    for (int i = 0; i < width; i += 2) {
+      packet.pair[i / 2] = narrow_pair(T(), from[i], from[i + 1]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      packet.element[i] = narrow<T>(from[i]);
+    }
+  }
+  using Memory = Access<Loaded<T, width>>;
+  write_at_once(reinterpret_cast<Memory*>(to), __builtin_bit_cast(Memory, packet));
+}
+
+// Calls body(P{}) with the type of a parameter beside an input of type T: T, or float.
+template <class T, class Body>
+DERF_THREAD void with_parameter_type(Type type, const Body& body) {
+  if (sizeof(T) == 2 && type == Type::f32) {
+    body(float());
+  } else {
+    body(T());
+  }
+}
+
+// A parameter of one element.
+template <class T>
+DERF_THREAD opmath_t<T> read_scalar(const Scalar& scalar) {
+  opmath_t<T> x = -opmath_t<T>(0);  // where it is absent: what leaves every number as it is when added, 0 included
+  if (scalar.data) {
+    with_parameter_type<T>(scalar.type, [&](auto type) { x = widen(*static_cast<const decltype(type)*>(scalar.data)); });
+  }
+  return x;
+}
+
+// Rounds a sum to the type of what it belongs to.
+DERF_THREAD void write(const Result& to, int64_t at, double x) {
+  switch (to.type) {
+    case Type::f64: static_cast<double*>(to.data)[at] = x; break;
+    case Type::f32: static_cast<float*>(to.data)[at] = float(x); break;
+    case Type::f16: static_cast<Half*>(to.data)[at] = narrow<Half>(float(x)); break;
+    default: static_cast<BFloat16*>(to.data)[at] = narrow<BFloat16>(float(x));
+  }
+}
+
+// Where a thread works: a column of `width` elements, from a first row on, every so many rows.
+struct ThreadTile {
+  int64_t offset, step;          // of the first row's elements in memory; from row to row
+  int64_t column;                // of the first of its elements, in its matrix
+  uint32_t column_tile, matrix;  // the block's
+  uint32_t row_tile;             // the block's, counted on through the groups
+  uint32_t group;                // the block's
+  uint32_t rows;                 // 0: nothing to do
+
+  // Where there is one group alone, which is known at compile time (`grouped`), nothing is spent on finding it.
+  template <bool grouped>
+  DERF_THREAD static ThreadTile of(const Tiling& tiling, int width, uint32_t block = blockIdx.x,
+                                   uint32_t thread = threadIdx.x) {
+    ThreadTile to;
+    const uint32_t tiles_of_row = tiling.column_tiles * tiling.matrices, tile = block % tiles_of_row;
+    to.row_tile = block / tiles_of_row;
+    to.column_tile = tile % tiling.column_tiles;
+    to.matrix = tile / tiling.column_tiles;
+    to.group = grouped ? to.row_tile / tiling.row_tiles : 0;
+    const uint32_t row_tile = grouped ? to.row_tile - to.group * tiling.row_tiles : to.row_tile;
+    const uint32_t row_thread = thread / tiling.column_threads;
+    to.column = (int64_t(to.column_tile) * tiling.column_threads + thread % tiling.column_threads) * width;
+    const int64_t first_row = row_tile * tiling.rows_per_tile + row_thread;
+    const int64_t matrix_offset = to.matrix * (tiling.columns * width) + to.column;
+    to.offset = matrix_offset + first_row * tiling.row_stride;
+    if (grouped) {
+      to.offset += to.group * tiling.group_numel;
+    }
+    to.step = tiling.row_threads * tiling.row_stride;
+    // The last row may end before this column.
+    const bool whole = matrix_offset + (tiling.rows - 1) * tiling.row_stride + width <= tiling.group_numel;
+    const int64_t tile_end = (row_tile + 1) * tiling.rows_per_tile, last = tiling.rows - !whole;
+    const int64_t end = tile_end < last ? tile_end : last;
+    const bool idle = row_thread >= tiling.row_threads || to.column >= tiling.columns * width || end <= first_row;
+    to.rows = idle ? 0 : uint32_t(end - first_row + tiling.row_threads - 1) / tiling.row_threads;
+    return to;
+  }
+
+  // The same once more, computed anew: what is kept through a loop takes registers there.
+  template <bool grouped>
+  DERF_THREAD static ThreadTile again(const Tiling& tiling, int width) {
+    uint32_t block = blockIdx.x, thread = threadIdx.x;
+    asm volatile("" : "+r"(block), "+r"(thread));
+    return of<grouped>(tiling, width, block, thread);
+  }
+};
+
+// The channels of a thread's column, of which a block by channel has one.
+template <bool by_channel>
+struct Channels {
+  int64_t first;
+  int32_t left, inner;  // elements of the first, and of each
+
+  DERF_THREAD Channels(const ThreadTile& tile, int64_t inner_) : inner(int32_t(inner_)) {
+    first = by_channel ? tile.matrix : inner_ == 1 ? tile.column : tile.column / inner_;
+    left = int32_t((first + 1) * inner_ - tile.column);
+  }
+
+  // The values of a parameter for n neighbouring elements; `absent` where there is none. T is the type of input.
+  template <class T, int n>
+  DERF_THREAD void read(const ChannelParameter& parameter, uint32_t group, opmath_t<T> absent,
+                        opmath_t<T> (&values)[n]) const {
+    if (!parameter.data) {
+#pragma unroll
+      for (int i = 0; i < n; ++i) {
+        values[i] = absent;
+      }
+      return;
+    }
+    with_parameter_type<T>(parameter.type, [&](auto type) {
+      const auto* from = static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride + first;
+      int32_t elements_left = left;
+#pragma unroll
+      for (int i = 0; i < n; ++i) {
+        values[i] = widen(*from);
+        if (!by_channel && --elements_left == 0) {
+          elements_left = inner;
+          ++from;
+        }
+      }
+    });
+  }
+};
+
+}  // namespace derf::cuda
