@@ -203,11 +203,12 @@ template <> struct TanhNear<double> {  // relative error < 2^-55
 };
 
 template <> struct TanhNearInThread<float> {  // relative error < 2^-26.5
-  static constexpr int degree = 7;
-  static constexpr float join = 0x1.0000000000000p+0f;
+  static constexpr int degree = 8;
+  static constexpr float join = 0x1.4000000000000p+0f;
   static constexpr float polynomial[] = {
-       -0x1.2222640000000p-28f, -0x1.5555300000000p-2f, 0x1.110aea0000000p-3f, -0x1.b94f7e0000000p-5f,
-       0x1.5fadfc0000000p-6f, -0x1.0370560000000p-7f, 0x1.2b22ec0000000p-9f, -0x1.7282780000000p-12f};
+       -0x1.3f2d7c0000000p-27f, -0x1.5555140000000p-2f, 0x1.1108100000000p-3f, -0x1.b9243c0000000p-5f,
+       0x1.5f81080000000p-6f, -0x1.0688340000000p-7f, 0x1.47f2780000000p-9f, -0x1.1b7b2e0000000p-11f,
+       0x1.de85460000000p-15f};
 };
 
 template <> struct Power<double, 1, false> {  // relative error < 2^-55

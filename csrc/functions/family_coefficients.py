@@ -59,7 +59,7 @@ TANH_SHORT = [
 TANH_NEAR = [
     ("TanhNear", "float", 5, mpf(5) / 8, 27),
     ("TanhNear", "double", 11, mpf(5) / 8, 55),
-    ("TanhNearInThread", "float", 7, mpf(1), 26.5),
+    ("TanhNearInThread", "float", 8, mpf(5) / 4, 26.5),
 ]
 # type, entries, degree of e^-r, in base 2, bits, as SLOPE in coefficients.py
 POWER = [

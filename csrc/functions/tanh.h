@@ -186,7 +186,7 @@ struct Tanh {
   DERF_THREAD static Number value(Number u) {
     using Near = std::conditional_t<std::is_same_v<T, double>, coefficients::TanhNear<double>,
                                     coefficients::TanhNearInThread<float> >;
-    const Number a = std::fabs(u), near = std::fma(a, polynomial_at<Near>(a * a), a);
+    const Number a = std::fabs(u), near = std::fma(a, horner<Near, 0, 1>(a * a), a);
     const Number far = std::fma(Number(-2), weight(a), Number(1));
     return std::copysign(a > Near::join ? far : near, u);  // NaN is near
   }
