@@ -3,7 +3,6 @@
 import math
 import numbers
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -384,22 +383,3 @@ class DyT(PointwiseNorm):
 
     def _shown_function(self) -> list[str]:
         return []
-
-
-def layer(
-    normalized_shape: int | Iterable[int],
-    function: Function,
-    *,
-    shift: bool,
-    per_channel: bool,
-    study: dict[str, float | None],
-    **options: Any,
-) -> PointwiseNorm:
-    """A PointwiseNorm, as the case of it that has a name where there is one."""
-    plain = not per_channel and not any(study[name] != STUDY[name] for name in study)
-    if plain and function == "erf" and shift:
-        return Derf(normalized_shape, **options)
-    if plain and function == "tanh" and not shift:
-        options.pop("shift_init", None)
-        return DyT(normalized_shape, **options)
-    return PointwiseNorm(normalized_shape, function, shift=shift, per_channel=per_channel, **study, **options)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .custom import Function
-from .modules import DTYPES, PointwiseNorm, checked_study, layer
+from .modules import DTYPES, STUDY, Derf, DyT, PointwiseNorm, checked_study
 from .norms import NormSpec, describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .recipes import Recipe, recipe_called
@@ -47,6 +48,17 @@ class Kind:
     shift: bool
     per_channel: bool
     study: dict[str, float | None]
+
+    def layer(self, normalized_shape: tuple[int, ...], **options: Any) -> PointwiseNorm:
+        """A layer of this kind, of the class that has a name of its own for it where there is one."""
+        plain = not self.per_channel and self.study == STUDY
+        if plain and self.function == "erf" and self.shift:
+            return Derf(normalized_shape, **options)
+        if plain and self.function == "tanh" and not self.shift:
+            del options["shift_init"]
+            return DyT(normalized_shape, **options)
+        own = {"shift": self.shift, "per_channel": self.per_channel, **self.study}
+        return PointwiseNorm(normalized_shape, self.function, **own, **options)
 
 
 @dataclass
@@ -217,12 +229,8 @@ def _derf(
     found = _parameters(example)
     like = found[0] if found else torch.empty(0)
     with_bias = spec.bias is not None or (add_bias and spec.weight is not None)
-    new = layer(
+    new = kind.layer(
         spec.normalized_shape,
-        kind.function,
-        shift=kind.shift,
-        per_channel=kind.per_channel,
-        study=kind.study,
         alpha_init=alpha,
         shift_init=shift,
         elementwise_affine=spec.weight is not None or spec.bias is not None,
