@@ -15,6 +15,13 @@ struct BackwardTuning {
                        blocks = is_double || Applied::is_general ? 2 : 3, most_rows = 512;
 };
 
+// Whether a tile's place is found anew at the end, rather than kept through the loop. That saves ptxas spills (on
+// sm_120), but costs erf's loop over rows moves (on sm_90), and there is room there.
+template <class Applied, bool by_channel>
+constexpr bool finds_place_anew = true;
+template <class T>
+constexpr bool finds_place_anew<Fixed<Erf, T>, false> = false;
+
 // The blocks' sums, in one piece of scratch memory; null: not wanted.
 template <class Number>
 struct Partials {
@@ -174,7 +181,10 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
     sums.add_rows(BlockSums::shift, BlockSums::shift + 1, used, 1);
   }
   // A block's row of partial sums for each channel.
-  const ThreadTile place = ThreadTile::again<Applied::is_general>(tiling, width);
+  ThreadTile place = tile;
+  if constexpr (finds_place_anew<Applied, by_channel>) {
+    place = ThreadTile::again<Applied::is_general>(tiling, width);
+  }
   const auto write_row = [&](Number* to, int first) {
     if (!to) {
     } else if (by_channel) {
