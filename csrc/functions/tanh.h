@@ -20,7 +20,7 @@ struct Tanh {
   template <class V>
   static ValueAndSlope<V> value_and_slope(V u) {
     const V e = exp_minus(magnitude(u) * 2), w = e / (e + 1);
-    return {at::tanh(u), w * (1 - w) * 4};
+    return {at::tanh(u), w * (number<V>(1) - w) * 4};
   }
 
   template <class V>

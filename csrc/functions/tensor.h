@@ -10,13 +10,23 @@ namespace derf::composite {
 using at::Scalar;
 using at::Tensor;
 
+// A Scalar but for what ATen would compute in place, which no decomposition may: Scalar - Tensor, Scalar / Tensor.
+struct Number {
+  double value;
+  operator Scalar() const { return value; }
+};
+inline Tensor operator-(const Number& x, const Tensor& y) { return at::rsub(y, x.value); }
+
 template <class V>
-Scalar number(double x) {
-  return x;
+Number number(double x) {
+  return {x};
 }
 
 inline Tensor magnitude(const Tensor& u) { return u.abs(); }
-inline Tensor with_sign_of(const Tensor& a, const Tensor& sign) { return at::where(at::signbit(sign), a.neg(), a); }
+// a is 0 where `sign` is: every function with a sign of its own is 0 at 0.
+inline Tensor with_sign_of(const Tensor& a, const Tensor& sign) {
+  return at::where(sign == 0, sign, at::where(sign < 0, a.neg(), a));
+}
 template <class Y, class Z>
 Tensor fmadd(const Tensor& x, const Y& y, const Z& z) {
   return x * y + z;
@@ -36,10 +46,8 @@ Tensor select_infinite(const Tensor& a, const X& x, const Tensor& y) {
 inline Tensor zero_where_zero(const Tensor& x, const Tensor& a) { return at::where(a == 0, 0, x); }
 
 inline Tensor square_root(const Tensor& a) { return a.sqrt(); }
-template <class X>
-Tensor divide(const X& x, const Tensor& y) {
-  return x / y;
-}
+using at::divide;
+inline Tensor divide(const Number& x, const Tensor& y) { return at::reciprocal(y) * x.value; }
 
 inline Tensor exp_minus(const Tensor& a) { return at::exp(-a); }
 inline Tensor one_minus_exp_minus(const Tensor& a) { return -at::expm1(-a); }
@@ -52,7 +60,7 @@ using at::log1p;
 inline Tensor arcsinh_to_one(const Tensor& a) { return at::arcsinh(a); }
 inline Tensor inverse_cube_root(const Tensor& a) {
   const Tensor y = at::pow(a, -1. / 3);  // the exponent is rounded, and a step makes up for it
-  return zero_where_zero(y + y * (1 - a * y * y * y) * (1. / 3), a);
+  return zero_where_zero(y + y * (number<Tensor>(1) - a * y * y * y) * (1. / 3), a);
 }
 inline Tensor scaled_arctangent(const Tensor& a) { return at::atan(a) * 0.636619772367581343; }
 inline Tensor quarter_sine(const Tensor& a) { return at::sin(a); }

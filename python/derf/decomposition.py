@@ -27,7 +27,6 @@ def decompositions() -> dict[OpOverload, Callable[..., Any]]:
     >>> decompositions.update(derf.decompositions())  # doctest: +SKIP
 
     Arithmetic is in float32 (float64 for float64), as in the operators; erf, exp and so on are those of the executor.
-    Beside core operators there is ``aten.signbit`` for some functions.
     """
     ops = torch.ops.derf
     return {

@@ -7,25 +7,27 @@
 //
 #include "../../csrc/cpu/kernels_avx512.cpp"
 //
-#include <torch/library.h>
+#include <ATen/ops/empty_like.h>
 
+#include "../../csrc/functions/composite.h"
+#include "../../csrc/registration.h"
 #include "../cuda_on_host/guarded_allocator.h"
 // What registers the operators with PyTorch on loading does so when it is called.
 #undef TORCH_LIBRARY_IMPL
 #define TORCH_LIBRARY_IMPL(name, device, m) static void register_operators(torch::Library& m)
 namespace derf::cpu {
-using derf::AVX512::ExactSums;  // in a file of its own the dispatcher would have its own
+using derf::AVX512::CompensatedSums;  // in a file of its own the operator would have its own
 }
-#include "../../csrc/cpu/dispatch.cpp"
+#include "../../csrc/cpu/operator.cpp"
 
 namespace {
 
 bool stream_everything = false;
 
-// Calls as the dispatcher makes them for small tensors go past the cache as well where that is to be tried.
-template <class Call, void (*derf::cpu::Kernels::*kernel)(const Call&, int64_t, int64_t)>
-void run(const Call& call, int64_t begin, int64_t end) {
-  Call changed = call;
+// Tasks of small tensors go past the cache as well where that is to be tried.
+template <class Task, void (*derf::cpu::Kernels::*kernel)(const Task&, int64_t, int64_t)>
+void run(const Task& task, int64_t begin, int64_t end) {
+  Task changed = task;
   changed.out_of_cache |= stream_everything;
   (derf::cpu::AVX512::kernels.*kernel)(changed, begin, end);
 }
@@ -39,20 +41,13 @@ void install(bool guard_ends, bool stream) {
 
 // Value, value in sums (where kernels tell them apart) and slope at u (float64 with dtype float64, else float32), as in
 // a kernel for tensors of `dtype`.
-template <class Call = derf::cpu::Evaluate>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at::ScalarType dtype,
                                                         const std::string& function) {
   TORCH_CHECK(u.is_contiguous() && u.scalar_type() == (dtype == at::kDouble ? at::kDouble : at::kFloat));
   const at::Tensor value = at::empty_like(u), in_sums = at::empty_like(u), slope = at::empty_like(u);
-  Call call{};
-  call.function = derf::function_named(function).value();
-  call.dtype = dtype;
-  call.u = u.const_data_ptr();
-  call.value = value.mutable_data_ptr();
-  call.slope = slope.mutable_data_ptr();
-  call.count = u.numel();
-  call.value_in_sums = in_sums.mutable_data_ptr();
-  derf::cpu::AVX512::kernels.evaluate(call);
+  derf::cpu::AVX512::kernels.evaluate({derf::function_of(function), derf::type_of(dtype), u.const_data_ptr(),
+                                       value.mutable_data_ptr(), in_sums.mutable_data_ptr(), slope.mutable_data_ptr(),
+                                       u.numel()});
   return {value, in_sums, slope};
 }
 
@@ -61,8 +56,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at:
 const derf::cpu::Kernels& derf::cpu::chosen_kernels() {
   static const Kernels kernels = [] {
     Kernels all = AVX512::kernels;
-    all.forward = &run<Forward, &Kernels::forward>;
-    all.backward = &run<Backward, &Kernels::backward>;
+    all.forward = &run<ForwardTask, &Kernels::forward>;
+    all.backward = &run<BackwardTask, &Kernels::backward>;
     return all;
   }();
   return kernels;
@@ -70,6 +65,6 @@ const derf::cpu::Kernels& derf::cpu::chosen_kernels() {
 
 TORCH_LIBRARY(derf_avx512_on_host, m) {
   m.def("install(bool guard_ends, bool stream) -> ()", &install);
-  m.def("evaluate(Tensor u, ScalarType dtype, str function='erf') -> (Tensor, Tensor, Tensor)", &evaluate<>);
+  m.def("evaluate(Tensor u, ScalarType dtype, str function='erf') -> (Tensor, Tensor, Tensor)", &evaluate);
   m.def("streamed() -> int", [] { return on_host::streamed; });
 }

@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "../../csrc/cpu/call.h"
+#include "../../csrc/cpu/tasks.h"
 
 #ifndef DERF_DRIVER_KERNELS
 #define DERF_DRIVER_KERNELS AVX512
