@@ -28,7 +28,7 @@ void torchCheckFail(const char*, const char*, uint32_t, const char* message) {
 
 namespace {
 
-using derf::cpu::Shape, derf::cpu::Tiles;
+using derf::Function, derf::Result, derf::Shape, derf::Type, derf::cpu::Tiles;
 const derf::cpu::Kernels& kernels = derf::cpu::DERF_DRIVER_KERNELS::kernels;
 const double infinity = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
 std::mt19937 generator(1);
@@ -37,7 +37,10 @@ bool failed = false;
 double uniform(double low, double high) { return low + (high - low) * (generator() / 4294967296.0); }
 
 template <class T>
-constexpr c10::ScalarType dtype = c10::CppTypeToScalarType<T>::value;
+constexpr Type type = std::is_same_v<T, double>      ? Type::f64
+                      : std::is_same_v<T, float>     ? Type::f32
+                      : std::is_same_v<T, c10::Half> ? Type::f16
+                                                     : Type::bf16;
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 // The largest relative error of a rounding; the errors of erf and its slope, as tests/tolerance.py has them.
@@ -130,7 +133,7 @@ class Group {
   uint64_t hash_ = 14695981039346656037u;
 };
 
-template <class T, class Call = derf::cpu::Evaluate>
+template <class T>
 void evaluate(const char* name) {
   using W = Wide<T>;
   std::vector<W> samples = {0,
@@ -150,15 +153,8 @@ void evaluate(const char* name) {
   const int64_t n = int64_t(samples.size());
   Array<W> u(n), value(n), slope(n);
   std::copy(samples.begin(), samples.end(), u.data());
-  Call call{};
-  call.dtype = dtype<T>;
-  call.u = u.data();
-  call.value = value.data();
-  call.slope = slope.data();
-  call.count = n;
   const Array<W> in_sums(n);
-  call.value_in_sums = in_sums.data();
-  kernels.evaluate(call);
+  kernels.evaluate({Function::erf, type<T>, u.data(), value.data(), in_sums.data(), slope.data(), n});
   Group values("erf, %s", name), slopes("its slope, %s", name);
   values.hash(value);
   slopes.hash(slope);
@@ -177,8 +173,24 @@ void fill(const Array<T>& array, double low, double high) {
 }
 
 // Both layouts, tails of every length, unaligned memory, parts of the elements, past the cache or not.
-const Shape shapes[] = {{1, 1, 1},  {3, 2, 1},   {9, 31, 1},  {5, 64, 1}, {2, 77, 1},  {6, 130, 1},
-                        {2, 3, 17}, {1, 5, 129}, {300, 1, 1}, {1, 4, 64}, {33, 96, 1}, {1, 1, 1000}};
+const Shape shapes[] = {{1, 1, 1, 1},  {1, 3, 2, 1},   {1, 9, 31, 1},  {1, 5, 64, 1}, {1, 2, 77, 1},  {1, 6, 130, 1},
+                        {1, 2, 3, 17}, {1, 1, 5, 129}, {1, 300, 1, 1}, {1, 1, 4, 64}, {1, 33, 96, 1}, {1, 1, 1, 1000}};
+
+// What the kernels read in the place of an absent weight (1) or bias (0).
+template <class P>
+derf::cpu::Parameter parameter(const Array<P>& given, bool present, double otherwise) {
+  static P constants[2][64];
+  P* constant = constants[otherwise == 0];
+  std::fill(constant, constant + 64, P(float(otherwise)));
+  return present ? derf::cpu::Parameter{given.data(), 0, -1} : derf::cpu::Parameter{constant, 0, 0};
+}
+
+template <class T, class P>
+derf::cpu::Task task(const Shape& shape, const Array<T>& input, double alpha, double shift,
+                     const derf::cpu::Parameter& weight, const derf::cpu::Parameter& bias, bool out_of_cache) {
+  return {type<T>, type<P>, shape, input.data(),  alpha, shift,        nullptr,     nullptr,
+          weight,  bias,    0,     Function::erf, {},    out_of_cache, out_of_cache};
+}
 
 template <class T, class P>
 void forward(const char* name) {
@@ -186,7 +198,7 @@ void forward(const char* name) {
   for (const Shape& shape : shapes) {
     for (int variant = 0; variant < 8; ++variant) {
       const bool out_of_cache = variant & 1, parameters = shape.in_rows() || !(variant & 2);
-      const int64_t n = shape.outer * shape.channels * shape.inner, offset = variant & 4 ? 1 + generator() % 31 : 0;
+      const int64_t n = shape.numel(), offset = variant & 4 ? 1 + generator() % 31 : 0;
       const Array<T> input(n, offset ? generator() % 31 : 0), output(n, offset);
       const Array<P> weight(shape.channels, offset), bias(shape.channels, offset);
       fill(input, -6, 6);
@@ -196,17 +208,9 @@ void forward(const char* name) {
       input[n / 3] = T(nan);
       input[n / 4] = T(-infinity);
       const double alpha = float(uniform(0.4, 1.2)), shift = float(uniform(-0.4, 0.4));
-      const derf::cpu::Forward call{dtype<T>,
-                                    dtype<P>,
-                                    shape,
-                                    input.data(),
-                                    output.data(),
-                                    parameters ? weight.data() : nullptr,
-                                    parameters ? bias.data() : nullptr,
-                                    alpha,
-                                    shift,
-                                    out_of_cache,
-                                    out_of_cache};
+      const derf::cpu::ForwardTask call{task<T, P>(shape, input, alpha, shift, parameter(weight, parameters, 1),
+                                                   parameter(bias, parameters, -0.), out_of_cache),
+                                        output.data()};
       const int64_t cut = generator() % (n + 1);
       kernels.forward(call, 0, cut);
       kernels.forward(call, cut, n);
@@ -236,7 +240,7 @@ void backward(const char* name) {
     for (int variant = 0; variant < 12; ++variant) {
       const bool out_of_cache = variant & 1, weighted = shape.in_rows() || !(variant & 2), special = variant >= 8;
       const bool want_input = variant != 4, want_value = variant != 5, want_scalars = variant != 6;
-      const int64_t n = shape.outer * shape.channels * shape.inner, offset = variant & 4 ? 1 + generator() % 31 : 0;
+      const int64_t n = shape.numel(), offset = variant & 4 ? 1 + generator() % 31 : 0;
       const Array<T> grad(n, offset ? generator() % 31 : 0), input(n, offset), result(n, offset);
       const Array<P> weight(shape.channels, offset);
       fill(input, -4, 4);
@@ -249,28 +253,28 @@ void backward(const char* name) {
       }
       const Tiles tiles =
           shape.in_rows()
-              ? Tiles{{8, 48, 1}, {(shape.outer + 7) / 8, (shape.channels + 47) / 48, 1}}
-              : Tiles{{2, 3, 100}, {(shape.outer + 1) / 2, (shape.channels + 2) / 3, (shape.inner + 99) / 100}};
+              ? Tiles{{1, 8, 48, 1}, {1, (shape.rows + 7) / 8, (shape.channels + 47) / 48, 1}}
+              : Tiles{{1, 2, 3, 100}, {1, (shape.rows + 1) / 2, (shape.channels + 2) / 3, (shape.inner + 99) / 100}};
       const Array<double> alpha_partial(tiles.total()), shift_partial(tiles.total());
       const Array<W> weight_partial(tiles.rows() * shape.channels), bias_partial(tiles.rows() * shape.channels);
       const Array<P> grad_weight(shape.channels, 1), grad_bias(shape.channels, 2);
       const double alpha = float(uniform(0.4, 1.2)), shift = float(uniform(-0.4, 0.4));
-      const derf::cpu::Backward call{dtype<T>,
-                                     dtype<P>,
-                                     shape,
-                                     tiles,
-                                     grad.data(),
-                                     input.data(),
-                                     weighted ? weight.data() : nullptr,
-                                     alpha,
-                                     shift,
-                                     want_input ? result.data() : nullptr,
-                                     want_scalars ? alpha_partial.data() : nullptr,
-                                     want_scalars ? shift_partial.data() : nullptr,
-                                     want_value ? weight_partial.data() : nullptr,
-                                     want_value ? bias_partial.data() : nullptr,
-                                     out_of_cache,
-                                     out_of_cache};
+      const auto sums = [](bool wanted, void* result, Type of, void* partial) -> derf::cpu::Sums {
+        return wanted ? derf::cpu::Sums{{result, of}, partial} : derf::cpu::Sums{};
+      };
+      const Array<double> totals(2);  // the caller's work: the sums of alpha's and shift's parts
+      // Where one tile has all rows it writes the gradients of weight and bias itself.
+      const bool itself = tiles.rows_of_group() == 1;
+      const derf::cpu::BackwardTask call{
+          task<T, P>(shape, input, alpha, shift, parameter(weight, weighted, 1), parameter(weight, false, -0.),
+                     out_of_cache),
+          tiles,
+          grad.data(),
+          want_input ? result.data() : nullptr,
+          sums(want_scalars, totals.data(), Type::f64, alpha_partial.data()),
+          sums(want_scalars, totals.data() + 1, Type::f64, shift_partial.data()),
+          sums(want_value, grad_weight.data(), type<P>, itself ? nullptr : weight_partial.data()),
+          sums(want_value, grad_bias.data(), type<P>, itself ? nullptr : bias_partial.data())};
       const int64_t cut = generator() % (tiles.total() + 1);
       kernels.backward(call, 0, cut);
       kernels.backward(call, cut, tiles.total());
@@ -310,7 +314,6 @@ void backward(const char* name) {
         inputs.hash(result);
       }
       if (want_scalars) {
-        const Array<double> totals(2);
         totals[0] = totals[1] = 0;
         for (int64_t i = 0; i < tiles.total(); ++i) {
           totals[0] += alpha_partial[i], totals[1] += shift_partial[i];
@@ -321,17 +324,20 @@ void backward(const char* name) {
         scalars.hash(shift_partial);
       }
       if (want_value) {
-        kernels.reduce({dtype<T>, dtype<P>, tiles.rows(), shape.channels, weight_partial.data(), grad_weight.data()}, 0,
-                       shape.channels);
-        kernels.reduce({dtype<T>, dtype<P>, tiles.rows(), shape.channels, bias_partial.data(), grad_bias.data()}, 0,
-                       shape.channels);
+        for (const auto& each : {call.weight_sums, call.bias_sums}) {
+          if (each.partial) {
+            kernels.reduce({type<T>, 1, tiles.rows(), shape.channels, each.partial, each.result}, 0, shape.channels);
+          }
+        }
         for (int64_t c = 0; c < shape.channels; ++c) {
           channels.check(grad_weight, c, of_weight[c].truth, of_weight[c].bound(roundoff<P>));
           channels.check(grad_bias, c, of_bias[c].truth, of_bias[c].bound(roundoff<P>));
         }
         channels.hash(grad_weight);
         channels.hash(grad_bias);
-        channels.hash(weight_partial);
+        if (!itself) {
+          channels.hash(weight_partial);
+        }
       }
     }
   }
@@ -345,7 +351,7 @@ void widen(const char* name) {
   for (int i = 0; i < 65536; ++i) {
     bits[i] = uint16_t(i);
   }
-  kernels.widen({dtype<T>, bits.data(), wide.data(), 65536});
+  kernels.widen({type<T>, Type::f32, bits.data(), wide.data(), 65536, 0});
   group.hash(wide);
   for (int i = 0; i < 65536; ++i) {
     group.check(wide, i, float(T(uint16_t(i), T::from_bits())), 0);
