@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*known, []], metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16", "float64"], default="float32")
     parser.add_argument("--shape", nargs="+", type=int, default=[12608, 768])
-    parser.add_argument("--no-compiled", action="store_true", help="leave out torch.compile, which takes most of the time")
+    parser.add_argument(
+        "--no-compiled", action="store_true", help="leave out torch.compile, which takes most of the time"
+    )
     arguments = parser.parse_args()
     names = arguments.names or known
     lines = [row(n, arguments.shape, getattr(torch, arguments.dtype), not arguments.no_compiled) for n in names]

@@ -20,8 +20,8 @@ inline void* mutable_data(const Tensor& tensor) { return tensor.defined() ? tens
 
 class Layout {
   const Operands& operands_;
-  int64_t first_, last_;          // dimensions of input that are the channels
-  int64_t group_end_ = 0;         // dimensions [0, group_end_) of input are the groups
+  int64_t first_, last_;               // dimensions of input that are the channels
+  int64_t group_end_ = 0;              // dimensions [0, group_end_) of input are the groups
   std::array<Tensor, OPERANDS> kept_;  // parameters as Call points at them
   Tensor kept_grad_output_;
 

@@ -9,7 +9,8 @@
 
 namespace {
 
-// A line for each function of the family: name, formula, bound, float32 ulp, monotone or not, source, with tabs between.
+// A line for each function of the family: name, formula, bound, float32 ulp, monotone or not, source, with tabs
+// between.
 std::vector<std::string> function_table() {
   std::vector<std::string> lines;
   for (const auto& [name, formula, bound, ulp, monotone, source] : derf::functions()) {
@@ -75,9 +76,9 @@ auto forward(const Operands& o, const Call& call) {
     static const auto op = find<decltype(::derf::derf)>("derf::derf");
     return call(op, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]), channel_dim);
   }
-  using Signature = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                           const OptionalTensor&, std::string_view, int64_t, double, double, double, double,
-                           std::optional<double>, double, int64_t);
+  using Signature =
+      Tensor(const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
+             std::string_view, int64_t, double, double, double, double, std::optional<double>, double, int64_t);
   static const auto op = find<Signature>("derf::pointwise_norm");
   return call(op, o[INPUT], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]), name_of(function),
               channel_dim, weight_offset, study.dead_zone, study.input_shift, study.linear_mix, optional_clip(study),
@@ -92,8 +93,8 @@ GradientList backward(const Tensor& grad_output, const Operands& o, Mask mask, c
   const auto& [name, function, channel_dim, weight_offset, study] = o.options;
   if (name == Name::derf) {
     static const auto op = find<decltype(::derf::derf_backward)>("derf::derf_backward");
-    return as_list(call(op, grad_output, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]),
-                        channel_dim, mask));
+    return as_list(
+        call(op, grad_output, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]), channel_dim, mask));
   }
   using Signature = Gradients(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
                               const OptionalTensor&, int64_t, std::string_view, double, double, double, double,
@@ -133,9 +134,9 @@ Tensor derf(const Tensor& input, const Tensor& alpha, const Tensor& shift, const
 Gradients derf_backward(const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
                         const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim,
                         std::array<bool, 5> output_mask) {
-  return as_tuple(call_backward(
-      grad_output, {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}},
-      output_mask));
+  return as_tuple(call_backward(grad_output,
+                                {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}},
+                                output_mask));
 }
 
 Tensor pointwise_norm(const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,

@@ -1,3 +1,5 @@
+#include "operands.h"
+
 #include <ATen/WrapDimUtils.h>
 #include <c10/core/SymIntArrayRef.h>
 
@@ -5,7 +7,6 @@
 #include <cmath>
 
 #include "functions/composite.h"
-#include "operands.h"
 
 namespace derf {
 namespace {
@@ -88,12 +89,17 @@ Options options(std::string_view function, int64_t channel_dim, double weight_of
 }
 
 std::vector<double> Options::packed() const {
-  return {double(name),     double(function),  double(channel_dim), weight_offset,      study.dead_zone,
-          study.input_shift, study.linear_mix, std::isinf(study.clip) ? 0 : study.clip, study.output_shift, study.sign};
+  return {double(name),       double(function),  double(channel_dim), weight_offset,
+          study.dead_zone,    study.input_shift, study.linear_mix,    std::isinf(study.clip) ? 0 : study.clip,
+          study.output_shift, study.sign};
 }
 
 Options Options::unpacked(const std::vector<double>& n) {
-  return {Name(int(n[0])), Function(int(n[1])), int64_t(n[2]), n[3], {n[4], n[5], n[6], n[7] == 0 ? Study().clip : n[7], n[8], n[9]}};
+  return {Name(int(n[0])),
+          Function(int(n[1])),
+          int64_t(n[2]),
+          n[3],
+          {n[4], n[5], n[6], n[7] == 0 ? Study().clip : n[7], n[8], n[9]}};
 }
 
 void check(const Operands& operands) {
@@ -125,9 +131,10 @@ void check(const Operands& operands) {
   const Tensor &alpha = operands[ALPHA], &shift = operands[SHIFT], &weight = operands[WEIGHT], &bias = operands[BIAS];
   if (shift.defined()) {
     check_same_dtype(alpha, "alpha", shift, "shift");
-    TORCH_CHECK(is_per_channel(alpha) == is_per_channel(shift) && (!is_per_channel(alpha) || alpha.dim() == shift.dim()),
-                "derf: shift must have as many elements as alpha, whose shape is ", alpha.sym_sizes(),
-                ", but has shape ", shift.sym_sizes());
+    TORCH_CHECK(
+        is_per_channel(alpha) == is_per_channel(shift) && (!is_per_channel(alpha) || alpha.dim() == shift.dim()),
+        "derf: shift must have as many elements as alpha, whose shape is ", alpha.sym_sizes(), ", but has shape ",
+        shift.sym_sizes());
   }
   if (weight.defined() && bias.defined()) {
     check_same_dtype(weight, "weight", bias, "bias");

@@ -57,13 +57,13 @@ void implement(torch::Library& m) {
                     const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim) {
     return forward({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys});
   });
-  m.impl("derf_backward",
-         [](Keys keys, const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
-            const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim, Mask output_mask) {
-           return as_tuple(backward(
-               grad_output, {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys},
-               output_mask));
-         });
+  m.impl("derf_backward", [](Keys keys, const Tensor& grad_output, const Tensor& input, const Tensor& alpha,
+                             const Tensor& shift, const OptionalTensor& weight, const OptionalTensor& bias,
+                             int64_t channel_dim, Mask output_mask) {
+    return as_tuple(backward(
+        grad_output, {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys},
+        output_mask));
+  });
 }
 
 }  // namespace derf

@@ -18,7 +18,13 @@ LEFT_OUT = ("gradcheck", "vmap", "jacobians", "transforms", "second_derivative",
 
 RUNS = {
     # As on a GPU with one multiprocessor; tensors end at a guard.
-    "one multiprocessor": (1, True, False, ["shapes", "layouts", "nonfinite", "gradients", "errors", "family_kernels"], 1500),
+    "one multiprocessor": (
+        1,
+        True,
+        False,
+        ["shapes", "layouts", "nonfinite", "gradients", "errors", "family_kernels"],
+        1500,
+    ),
     # More blocks, of fewer rows; tensors begin at a guard, and threads run against their order.
     "seven multiprocessors": (7, False, True, ["shapes", "layouts", "family_kernels"], 1000),
 }

@@ -184,7 +184,10 @@ def check(layout, options, dtypes, arguments, grad_output, mask=(True,) * 5):
         *arguments,
         layout.channel_dim,
         study["function"],
-        *(study[k] for k in ("weight_offset", "dead_zone", "input_shift", "linear_mix", "clip", "output_shift", "sign")),
+        *(
+            study[k]
+            for k in ("weight_offset", "dead_zone", "input_shift", "linear_mix", "clip", "output_shift", "sign")
+        ),
         [m and t is not None for m, t in zip(mask, arguments, strict=True)],
     )
     for name, result, expected, belongs_to, wanted in zip(
@@ -217,7 +220,9 @@ def test_function(name, dtypes, device):
 
 @each_dtypes
 @pytest.mark.parametrize("options", ["arctan", "tanh, studied"])
-@pytest.mark.parametrize("name", ["rows, alpha for each channel", "groups", "groups, channels first, odd", "channels first"])
+@pytest.mark.parametrize(
+    "name", ["rows, alpha for each channel", "groups", "groups, channels first, odd", "channels first"]
+)
 def test_parameters_that_are_parts_of_others(name, options, dtypes, device):
     # The chunks of [B, 6 C] that modulate, read where they lie.
     arguments = random_call(LAYOUTS[name], dtypes, device, strided=True)
@@ -249,7 +254,9 @@ def test_odd_addresses(name, dtypes, device):
 
 
 @pytest.mark.parametrize("dtypes", DTYPES[1:], ids=dtype_name)
-@pytest.mark.parametrize("name", ["groups, alpha for each channel", "channels first", "many rows, alpha for each channel"])
+@pytest.mark.parametrize(
+    "name", ["groups, alpha for each channel", "channels first", "many rows, alpha for each channel"]
+)
 @pytest.mark.parametrize("which", range(5))
 def test_one_gradient_alone(name, which, dtypes, device):
     layout = LAYOUTS[name]

@@ -251,3 +251,43 @@ def test_the_largest_alpha_is_no_infinity(dtype, device):
         torch.ones_like(input), input, alpha, shift, weight, bias, -1, [False, True, True, True, True]
     )
     assert all(result.isfinite().all() for result in results[1:])
+
+
+@each_dtype
+@pytest.mark.parametrize("inner", [1, 5, 37], ids=str)
+def test_an_infinite_weight_of_a_channel_of_few_elements(inner, dtype, device):
+    # Lanes past the end of a stretch must not count, whatever they are multiplied with.
+    input = torch.full((1, 2, inner), 100.0, dtype=dtype, device=device)
+    one, zero = torch.ones(1, dtype=dtype, device=device), torch.zeros(1, dtype=dtype, device=device)
+    weight = torch.tensor([INF, 1.0], dtype=dtype, device=device)
+    mask = [True] * 4 + [False]
+    results = torch.ops.derf.derf_backward(torch.ones_like(input), input, one, zero, weight, None, 1, mask)
+    assert all((result == 0).all() for result in results[:3])
+    # erf(100) = 1 in each term, to the absolute 2^-14 that 16 bits have in sums, and a rounding.
+    torch.testing.assert_close(
+        results[3], torch.full_like(weight, inner), rtol=2**-7 if input.element_size() == 2 else 2**-14, atol=0
+    )
+
+
+@each_dtype
+def test_the_second_derivative_of_an_infinite_gradient_is_0_where_the_slope_is(dtype, device):
+    input = torch.full((3,), 30.0, dtype=dtype, device=device, requires_grad=True)
+    one, zero = torch.ones(1, dtype=dtype, device=device), torch.zeros(1, dtype=dtype, device=device)
+    grad_output = torch.full((3,), INF, dtype=dtype, device=device)
+    (first,) = torch.autograd.grad(FORWARD(input, one, zero), input, grad_output, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), input)
+    assert (first == 0).all() and (second == 0).all()
+
+
+@each_dtype
+def test_0_times_infinity_is_nan_in_the_kernels_and_in_the_composite(dtype, device):
+    # alpha = 0 and an infinite input: as alpha * input in PyTorch.
+    input = torch.tensor([INF, -INF, 1.0], dtype=dtype, device=device)
+    alpha = torch.zeros(1, dtype=dtype, device=device)
+    for operator in (torch.ops.derf.pointwise_norm, torch.ops.derf.pointwise_norm_composite):
+        output = operator(input, alpha)
+        assert output.isnan().tolist() == [True, True, False] and output[2] == 0
+    settings = (-1, "erf", 0.0, 0.0, 0.0, 0.0, None, 0.0, 1, [True, True, False, False, False])
+    for operator in (torch.ops.derf.pointwise_norm_backward, torch.ops.derf.pointwise_norm_backward_composite):
+        of_input, of_alpha, *_ = operator(torch.ones_like(input), input, alpha, None, None, None, *settings)
+        assert of_input.isnan().tolist() == [True, True, False] and of_alpha.isnan().all()

@@ -71,8 +71,7 @@ Tensor forward(const Operands& operands) {
     return composite::forward(operands);
   }
   const auto node = PointwiseNormBackward::make_if_needed(
-      operands.options,
-      {&operands[INPUT], &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT], &operands[BIAS]});
+      operands.options, {&operands[INPUT], &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT], &operands[BIAS]});
   const Tensor output = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
     return redispatch(operands, operands.keys & c10::after_ADInplaceOrView_keyset);

@@ -121,7 +121,9 @@ struct Wide {
 
 }  // namespace
 
-Tensor where_alive(const Tensor& slope, const Tensor& t) { return at::where(slope == 0, at::zeros({}, t.options()), t); }
+Tensor where_alive(const Tensor& slope, const Tensor& t) {
+  return at::where(slope == 0, at::zeros({}, t.options()), t);
+}
 
 Tensor forward(const Operands& operands) {
   check(operands);

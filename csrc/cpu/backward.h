@@ -12,8 +12,8 @@
 
 namespace derf::CPU_CAPABILITY {
 
-// channels: whether gradients of weight and bias are wanted. Known at compile time: a branch between the loops' two kinds
-// costs more than the arithmetic it saves.
+// channels: whether gradients of weight and bias are wanted. Known at compile time: a branch between the loops' two
+// kinds costs more than the arithmetic it saves.
 template <class AppliedFunction, bool of_channels>
 struct Wanted {
   using Applied = AppliedFunction;
@@ -251,7 +251,8 @@ inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
   const auto& [size, count] = task.tiles;
   const auto& shape = task.shape;
   const int64_t channel_tile = tile % count.channels, partial_row = tile / count.channels;
-  const int64_t group = partial_row / task.tiles.rows_of_group(), row_of_group = partial_row % task.tiles.rows_of_group();
+  const int64_t group = partial_row / task.tiles.rows_of_group(),
+                row_of_group = partial_row % task.tiles.rows_of_group();
   const int64_t inner_begin = row_of_group % count.inner * size.inner;
   const int64_t row_begin = row_of_group / count.inner * size.rows;
   const int64_t channel_begin = channel_tile * size.channels;
@@ -265,7 +266,8 @@ inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
     if (!sums.result.data) {
       return nullptr;
     }
-    auto* row = sums.partial ? static_cast<Scalar*>(sums.partial) + partial_row * shape.channels + channel_begin : itself;
+    auto* row =
+        sums.partial ? static_cast<Scalar*>(sums.partial) + partial_row * shape.channels + channel_begin : itself;
     std::fill(row, row + channels, Scalar(0));
     return row;
   };

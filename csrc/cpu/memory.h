@@ -12,8 +12,8 @@ namespace derf::CPU_CAPABILITY {
 template <class T>
 using opmath_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// A chunk is what a loop takes of a row at a time: two vectors, whose chains of steps overlap. (A vector of a 16-bit type widens to two;
-// four gain little on long rows and lose much on short ones.)
+// A chunk is what a loop takes of a row at a time: two vectors, whose chains of steps overlap. (A vector of a 16-bit
+// type widens to two; four gain little on long rows and lose much on short ones.)
 constexpr size_t vectors = 2;
 template <class T>
 using Chunk = Pack<opmath_t<T>, vectors>;

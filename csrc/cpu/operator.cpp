@@ -95,7 +95,9 @@ Task prepare(const Call& call, Workspace& workspace) {
   const Shape& shape = call.shape;
   const int64_t bytes = shape.numel() * size_of(call.type);
   Task task{.type = call.type,
-            .param_type = call.weight.data ? call.weight.type : call.bias.data ? call.bias.type : call.type,
+            .param_type = call.weight.data ? call.weight.type
+                          : call.bias.data ? call.bias.type
+                                           : call.type,
             .shape = shape,
             .input = call.input,
             .alpha = call.alpha_per_channel ? 0 : read(call.alpha),

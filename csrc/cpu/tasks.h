@@ -66,7 +66,7 @@ struct BackwardTask : Task {
 
 // The sums of the partial sums of each channel of each group, rounded once to the type of the gradient.
 struct Reduce {
-  Type type;  // of input
+  Type type;                       // of input
   int64_t groups, rows, channels;  // rows of each group
   const void* partial;
   Result result;

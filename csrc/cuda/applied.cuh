@@ -68,11 +68,11 @@ struct FewGradients {
 template <class Number, int n>
 DERF_THREAD_CALL Few<Number, n> few_values(Function function, Few<Number, n> u) {
   switch (function) {
-#define DERF_ENTRY(name, Type)                 \
-  case Function::name:                         \
-    for (int i = 0; i < n; ++i) {              \
-      u.each[i] = value_of<Type>(u.each[i]);   \
-    }                                          \
+#define DERF_ENTRY(name, Type)               \
+  case Function::name:                       \
+    for (int i = 0; i < n; ++i) {            \
+      u.each[i] = value_of<Type>(u.each[i]); \
+    }                                        \
     break;
     DERF_FUNCTIONS(DERF_ENTRY)
 #undef DERF_ENTRY
@@ -83,13 +83,13 @@ template <class Number, int n>
 DERF_THREAD_CALL FewGradients<Number, n> few_gradients(Function function, Few<Number, n> u) {
   FewGradients<Number, n> to;
   switch (function) {
-#define DERF_ENTRY(name, Type)                                 \
-  case Function::name:                                         \
-    for (int i = 0; i < n; ++i) {                              \
-      const auto both = value_and_slope_of<Type>(u.each[i]);   \
-      to.value.each[i] = both.value;                           \
-      to.slope.each[i] = both.slope;                           \
-    }                                                          \
+#define DERF_ENTRY(name, Type)                               \
+  case Function::name:                                       \
+    for (int i = 0; i < n; ++i) {                            \
+      const auto both = value_and_slope_of<Type>(u.each[i]); \
+      to.value.each[i] = both.value;                         \
+      to.slope.each[i] = both.slope;                         \
+    }                                                        \
     break;
     DERF_FUNCTIONS(DERF_ENTRY)
 #undef DERF_ENTRY
@@ -155,7 +155,8 @@ struct General {
     const Options& options;
     Number alpha[channels], shift[channels];
 
-    DERF_THREAD Column(const Call& call, const Options& options_, const Channels<by_channel>& each) : options(options_) {
+    DERF_THREAD Column(const Call& call, const Options& options_, const Channels<by_channel>& each)
+        : options(options_) {
       const auto read = [&](const Scalar& scalar, Number(&to)[channels]) {
         if (call.alpha_per_channel) {
           each.template read<T>({scalar.data, scalar.type, 0}, 0, -Number(0), to);

@@ -7,8 +7,11 @@ namespace derf::cuda {
 template <class Applied>
 struct ForwardTuning {
   static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;
-  static constexpr int threads = 256, unroll = !Applied::is_general ? 4 : is_double ? 1 : 2, blocks = 16,
-                       most_rows = 16;
+  static constexpr int threads = 256,
+                       unroll = !Applied::is_general ? 4
+                                : is_double          ? 1
+                                                     : 2,
+                       blocks = 16, most_rows = 16;
 };
 
 template <class Applied, int width, bool by_channel>

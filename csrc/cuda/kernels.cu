@@ -90,8 +90,8 @@ struct Workspace {
       size += wanted.data ? numbers : 0;
       return wanted.data ? static_cast<Number*>(memory) + (size - numbers) : nullptr;
     };
-    partials = {part(call.grad_weight, true), part(call.grad_bias, true),
-                part(call.grad_alpha, call.alpha_per_channel), part(call.grad_shift, call.alpha_per_channel)};
+    partials = {part(call.grad_weight, true), part(call.grad_bias, true), part(call.grad_alpha, call.alpha_per_channel),
+                part(call.grad_shift, call.alpha_per_channel)};
   }
 
   // The launch of the second kernel.
@@ -102,14 +102,9 @@ struct Workspace {
       // A block has a warp's width of sums, or more where they have few terms.
       const int64_t terms = std::clamp<int64_t>(rows * inner, 1, reduction_threads / 32);
       const int64_t side = std::min(count, reduction_threads / terms);
-      return Reduction<Number>{partial,
-                               uint32_t(rows),
-                               uint32_t(channels),
-                               uint32_t(inner),
-                               count,
-                               result,
-                               uint32_t(side),
-                               result.data ? uint32_t(ceil_div(count, side)) : 0};
+      return Reduction<Number>{
+          partial, uint32_t(rows), uint32_t(channels), uint32_t(inner),
+          count,   result,         uint32_t(side),     result.data ? uint32_t(ceil_div(count, side)) : 0};
     };
     const int64_t groups = call.shape.groups;
     const auto of_channels = [&](const Number* partial, const Result& result, int64_t of_groups) {

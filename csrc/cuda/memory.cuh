@@ -112,7 +112,8 @@ template <class T>
 DERF_THREAD opmath_t<T> read_scalar(const Scalar& scalar) {
   opmath_t<T> x = -opmath_t<T>(0);  // where it is absent: what leaves every number as it is when added, 0 included
   if (scalar.data) {
-    with_parameter_type<T>(scalar.type, [&](auto type) { x = widen(*static_cast<const decltype(type)*>(scalar.data)); });
+    with_parameter_type<T>(scalar.type,
+                           [&](auto type) { x = widen(*static_cast<const decltype(type)*>(scalar.data)); });
   }
   return x;
 }

@@ -66,7 +66,7 @@ inline __attribute__((always_inline)) Pack<Scalar, n> on_growing_pieces(const Pa
   constexpr int shift = (sizeof(Scalar) == 8 ? 52 : 23) - (Pieces::pieces == 16 ? 2 : 1);
   const auto moved = each([](V x) { return x + V(Pieces::origin); }, a);
   const auto piece = each([](V x) { return from_bits<Scalar>(shifted_right<Scalar>(bits(x), shift)); }, moved);
-  constexpr auto ends = ~((std::conditional_t<sizeof(Scalar) == 8, int64_t, int32_t>(1) << shift) - 1);
+  constexpr auto ends = ~((std::conditional_t < sizeof(Scalar) == 8, int64_t, int32_t > (1) << shift) - 1);
   const auto t = each([](V x) { return x - from_bits<Scalar>(bits(x) & ends); }, moved);
   auto p = each([](V k) { return lookup(Pieces::table[Pieces::degree], k); }, piece);
 #pragma GCC unroll 16
