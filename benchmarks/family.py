@@ -3,7 +3,7 @@
     python -m benchmarks.family [NAME ...] [--dtype bfloat16] [--no-compiled] [--shape 12608 768]
 
 Each function runs in turn with erf in one process, whose allocator is warm (`cases.py` says why); figures are ratios of
-medians: its time in multiples of erf's, and of the compiled formula's in multiples of its own. `per channel` is erf with
+medians: its time in multiples of erf's, and the compiled formula's in multiples of its own. `per channel` is erf with
 alpha and shift for each channel, `studies` erf with every study around it.
 """
 

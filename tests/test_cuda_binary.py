@@ -36,12 +36,12 @@ BUDGET = {
     ("backward", "erf", "bfloat16"): 34.1,
     ("backward", "erf", "float16"): 36.3,
     ("backward", "erf", "float32"): 40.8,
-    ("forward", "tanh", "bfloat16"): 19.5,
-    ("forward", "tanh", "float16"): 19.5,
-    ("forward", "tanh", "float32"): 19.2,
-    ("backward", "tanh", "bfloat16"): 39.2,
-    ("backward", "tanh", "float16"): 39.2,
-    ("backward", "tanh", "float32"): 40,
+    ("forward", "tanh", "bfloat16"): 17.5,
+    ("forward", "tanh", "float16"): 17.5,
+    ("forward", "tanh", "float32"): 25.1,
+    ("backward", "tanh", "bfloat16"): 37.2,
+    ("backward", "tanh", "float16"): 37.2,
+    ("backward", "tanh", "float32"): 52,
 }
 
 

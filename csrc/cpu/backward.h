@@ -204,7 +204,7 @@ inline void backward_segment(const cpu::BackwardTask& task, int64_t at, int64_t 
     for (int steps = 0; steps < 4 && i + chunk_size<T> <= count; ++steps) {
       step(chunk_size<T>);
     }
-    if (i < count && i + chunk_size<T> > count) {
+    if (i < count && i + chunk_size < T >> count) {
       weight = keep_first<T>(weight, count - i);  // or an infinite one would make NaN of the 0 in lanes past the end
       step(count - i);
     }

@@ -8,11 +8,17 @@
 
 namespace derf::cuda {
 
+// Whether 80 registers, those of three blocks on a multiprocessor, are too few.
+template <class Applied>
+constexpr bool needs_registers = Applied::is_general || std::is_same_v<typename Applied::T, double>;
+template <class T>
+constexpr bool needs_registers<Fixed<Tanh, T>> = true;
+
 template <class Applied>
 struct BackwardTuning {
   static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;  // functions of many registers
   static constexpr int threads = 256, unroll = is_double || Applied::is_general ? 1 : 2,
-                       blocks = is_double || Applied::is_general ? 2 : 3, most_rows = 512;
+                       blocks = needs_registers<Applied> ? 2 : 3, most_rows = 512;
 };
 
 // Whether a tile's place is found anew at the end, rather than kept through the loop. That saves ptxas spills (on

@@ -54,7 +54,7 @@ struct ErfChoice {
 #if defined(CPU_CAPABILITY_AVX512)
   static constexpr bool is_short = sizeof(T) == 2, on_table = true, central = !is_double<T>;
   using Value =
-      std::conditional_t<is_double<T>, coefficients::ErfValue<double, 16, 12>, coefficients::ErfValue<float, 16, 5> >;
+      std::conditional_t<is_double<T>, coefficients::ErfValue<double, 16, 12>, coefficients::ErfValue<float, 16, 5>>;
   using Ratio = coefficients::ErfRatio<16, is_bfloat16 ? 2 : 3>;
   using Slope = coefficients::ErfSlope<float, 16, is_short ? 2 : 3, is_short>;
   using Central = coefficients::ErfCentral<16, is_short ? 3 : 5, is_short>;
@@ -190,7 +190,7 @@ struct Erf {
   using Polynomials =
       std::conditional_t<std::is_same_v<T, float>, coefficients::ErfThread<6, 5>,
                          std::conditional_t<std::is_same_v<T, Half>, coefficients::ErfThread<2, 5>,  // 11 bits
-                                            coefficients::ErfThread<2, 3> > >;                       // 8 bits
+                                            coefficients::ErfThread<2, 3>>>;                         // 8 bits
 
   DERF_THREAD static float value(float u) {
     const float near = std::fma(u, evaluate<typename Polynomials::Near>(u * u), u);

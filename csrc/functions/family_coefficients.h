@@ -7,6 +7,7 @@ template <class Scalar, int pieces, int degree> struct TanhValue;
 template <int pieces, int degree> struct TanhShort;
 template <class Scalar> struct TanhNear;
 template <class Scalar> struct TanhNearInThread;
+template <class Scalar> struct TanhNearInShortThread;
 template <class Scalar, int entries, bool in_base_2> struct Power;
 template <class Scalar> struct Pi;
 template <class Scalar> struct Exponential;
@@ -209,6 +210,13 @@ template <> struct TanhNearInThread<float> {  // relative error < 2^-26.5
        -0x1.3f2d7c0000000p-27f, -0x1.5555140000000p-2f, 0x1.1108100000000p-3f, -0x1.b9243c0000000p-5f,
        0x1.5f81080000000p-6f, -0x1.0688340000000p-7f, 0x1.47f2780000000p-9f, -0x1.1b7b2e0000000p-11f,
        0x1.de85460000000p-15f};
+};
+
+template <> struct TanhNearInShortThread<float> {  // relative error < 2^-19
+  static constexpr int degree = 3;
+  static constexpr float join = 0x1.0000000000000p-1f;
+  static constexpr float polynomial[] = {
+       -0x1.242cce0000000p-21f, -0x1.5542f20000000p-2f, 0x1.0e23240000000p-3f, -0x1.6bbe380000000p-5f};
 };
 
 template <> struct Power<double, 1, false> {  // relative error < 2^-55

@@ -60,6 +60,7 @@ TANH_NEAR = [
     ("TanhNear", "float", 5, mpf(5) / 8, 27),
     ("TanhNear", "double", 11, mpf(5) / 8, 55),
     ("TanhNearInThread", "float", 8, mpf(5) / 4, 26.5),
+    ("TanhNearInShortThread", "float", 3, mpf(1) / 2, 19),
 ]
 # type, entries, degree of e^-r, in base 2, bits, as SLOPE in coefficients.py
 POWER = [
@@ -241,6 +242,7 @@ def header():
         "template <int pieces, int degree> struct TanhShort;",
         "template <class Scalar> struct TanhNear;",
         "template <class Scalar> struct TanhNearInThread;",
+        "template <class Scalar> struct TanhNearInShortThread;",
         "template <class Scalar, int entries, bool in_base_2> struct Power;",
         "template <class Scalar> struct Pi;",
         *(f"template <class Scalar> struct {name};" for name in dict.fromkeys(row[0] for row in ELEMENTARY)),

@@ -44,7 +44,7 @@ struct TanhChoice {
 #if defined(CPU_CAPABILITY_AVX512)
   static constexpr bool is_short = sizeof(T) == 2, on_table = true;
   using Full =
-      std::conditional_t<is_double<T>, coefficients::TanhValue<double, 16, 14>, coefficients::TanhValue<float, 16, 5> >;
+      std::conditional_t<is_double<T>, coefficients::TanhValue<double, 16, 14>, coefficients::TanhValue<float, 16, 5>>;
   using Short = coefficients::TanhShort<16, is_bfloat16 ? 3 : 4>;
   using Power = coefficients::Power<float, 16, is_short>;
 #elif defined(CPU_CAPABILITY_AVX2)
@@ -182,10 +182,12 @@ namespace derf::cuda {
 template <class T>
 struct Tanh {
   using Number = std::conditional_t<std::is_same_v<T, double>, double, float>;
+  static constexpr bool is_short = sizeof(T) == 2;
+  using Near = std::conditional_t<is_short, coefficients::TanhNearInShortThread<float>,
+                                  std::conditional_t<std::is_same_v<T, double>, coefficients::TanhNear<double>,
+                                                     coefficients::TanhNearInThread<float>>>;
 
   DERF_THREAD static Number value(Number u) {
-    using Near = std::conditional_t<std::is_same_v<T, double>, coefficients::TanhNear<double>,
-                                    coefficients::TanhNearInThread<float> >;
     const Number a = std::fabs(u), near = std::fma(a, horner<Near, 0, 1>(a * a), a);
     const Number far = std::fma(Number(-2), weight(a), Number(1));
     return std::copysign(a > Near::join ? far : near, u);  // NaN is near
@@ -199,7 +201,7 @@ struct Tanh {
  private:
   DERF_THREAD static float weight(float a) {
     const float e = exp2_approximately(a * -2.885390081777926815f);
-    return divide(e, e + 1);
+    return is_short ? e * reciprocal_approximately(e + 1) : divide(e, e + 1);
   }
   DERF_THREAD static double weight(double a) {
     const double e = ::exp(-2 * a);
