@@ -116,11 +116,12 @@ def replace_norm(
     plan = make_plan(model, alpha, shift, include, exclude, keep_affine, bias, recipe)
     if dry_run:
         return plan.report
-    result = _carry_out(plan, model)
+    result = carry_out(plan, model)
     return (result, plan.report) if return_report else result
 
 
-def _carry_out(plan: Plan, model: Model) -> Model | Derf:
+def carry_out(plan: Plan, model: Model) -> Model | Derf:
+    """Change the model as planned."""
     for warning in plan.warnings:  # first: a filter may make an error of it
         warnings.warn(f"derf: {warning}", stacklevel=3)
     modules = list(model.modules())
