@@ -154,7 +154,7 @@ class _Run:
             ran = list(self.order)
             if not ran:
                 raise ValueError("derf: no norm of the model ran: forward must call the model")
-            same_everywhere([site.name for site in ran], "the layers that ran, in their order,")
+        same_everywhere([site.name for site in ran], "the layers that ran, in their order,")
         for site in ran:
             site.forget_sample()
         broadcast([tensor for site in ran for tensor in site.state()])
