@@ -218,7 +218,10 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-DOCUMENTED = ["decomposition", "distributed", "functional", "modules", "norms", "onnx", "replace", "report", "restore"]
+DOCUMENTED = [
+    *("calibrate", "decomposition", "distributed", "functional", "modules", "monitor", "norms", "onnx", "replace"),
+    *("report", "restore", "start"),
+]
 
 
 @pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in [*DOCUMENTED, "weight_decay"])])

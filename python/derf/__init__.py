@@ -14,13 +14,15 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
-from . import flops, onnx  # noqa: E402  (these use the operators)
+from . import callbacks, flops, onnx  # noqa: E402  (these use the operators)
 from .calibrate import calibrate  # noqa: E402
 from .calibration_report import CalibrationReport  # noqa: E402
 from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
+from .health import HealthWarning  # noqa: E402
 from .modules import Derf  # noqa: E402
+from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
@@ -32,10 +34,13 @@ __version__ = _version("derf")
 __all__ = [
     "CalibrationReport",
     "Derf",
+    "HealthWarning",
+    "Monitor",
     "NormSpec",
     "Report",
     "__version__",
     "calibrate",
+    "callbacks",
     "convert_state_dict",
     "decompositions",
     "derf",
