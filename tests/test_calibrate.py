@@ -312,7 +312,11 @@ def test_the_loss_is_reported_before_and_after():
     model, data = network(), batches()
     original = copy.deepcopy(model).eval()
     result, report = derf.calibrate(
-        model, iter(data), forward=lambda m, batch: {"loss": m(batch).square().mean()}, progress=False, return_report=True
+        model,
+        iter(data),
+        forward=lambda m, batch: {"loss": m(batch).square().mean()},
+        progress=False,
+        return_report=True,
     )
     with torch.no_grad():
         count = report.loss_batches

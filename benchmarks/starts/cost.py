@@ -1,6 +1,6 @@
 """What calibrate costs on ViT-B, in forwards: 25 norms of 768 channels, 8 batches of 8 images, random weights.
 
-    python -m benchmarks.starts.cost
+python -m benchmarks.starts.cost
 """
 
 import json

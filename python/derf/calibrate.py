@@ -265,9 +265,7 @@ class _Run:
             return replace_output
 
         # First of all: the model's own hooks see what they would.
-        handles = [
-            site.module.register_forward_hook(hook(site), prepend=True, with_kwargs=True) for site in self.sites
-        ]
+        handles = [site.module.register_forward_hook(hook(site), prepend=True, with_kwargs=True) for site in self.sites]
         for site in self.sites:
             site.calls = 0
         try:

@@ -53,7 +53,10 @@ def judge(step: int, layers: dict[str, dict[str, float]]) -> Iterator[HealthWarn
     for name, row in layers.items():
         if not all(math.isfinite(row[key]) for key in ("saturated", "gain", "output")):
             yield HealthWarning(
-                step, "not finite", name, f"{names[name]} has a NaN or infinite input or parameter. Lower the learning rate."
+                step,
+                "not finite",
+                name,
+                f"{names[name]} has a NaN or infinite input or parameter. Lower the learning rate.",
             )
             return
     mean, many = mean_over_layers(layers), len(layers) > 1

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from .modules import Derf
 from .plan import Plan, make_plan
 from .report import Report
 from .selection import Selector, Start
+from .start import start as set_start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -32,6 +33,7 @@ class _Options(TypedDict, total=False):
     keep_affine: bool
     bias: bool | None
     recipe: str | None
+    start: Any
 
 
 @overload
@@ -58,6 +60,7 @@ def replace_norm(
     keep_affine: bool = True,
     bias: bool | None = None,
     recipe: str | None = None,
+    start: Any = None,
     dry_run: bool = False,
     return_report: bool = False,
 ) -> Model | Derf | Report | tuple[Model | Derf, Report]:
@@ -91,6 +94,7 @@ def replace_norm(
             False.
         recipe: "vit", "dit", "wav2vec2", "dna", "gpt2" or "llama" for the starts and changes with which the authors
             trained such models (derf/recipes.py has them all, with sources). Other arguments go before it.
+        start: one batch of data, for the starts of :func:`derf.start` with its defaults, in the place of alpha's.
         dry_run: whether the model stays as it is and the report of what would happen is returned in its place.
         return_report: whether (model, report) is returned; see :class:`derf.Report`.
 
@@ -113,10 +117,19 @@ def replace_norm(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
+    if start is not None and not (alpha is None and recipe is None):
+        raise ValueError("derf: alpha and start, or recipe and start, must not both be given: start finds alpha itself")
     plan = make_plan(model, alpha, shift, include, exclude, keep_affine, bias, recipe)
     if dry_run:
         return plan.report
+    nested = {module: module.use_nested_tensor for module in model.modules() if hasattr(module, "use_nested_tensor")}
     result = carry_out(plan, model)
+    if start is not None:
+        try:
+            set_start(result, start)
+        except BaseException:
+            _undo(plan, model, nested)
+            raise
     return (result, plan.report) if return_report else result
 
 
@@ -137,6 +150,17 @@ def carry_out(plan: Plan, model: Model) -> Model | Derf:
     for change in plan.changes:
         change()
     return plan.derfs.get(model, model)
+
+
+def _undo(plan: Plan, model: nn.Module, nested: dict[nn.Module, bool]) -> None:
+    """Put the norms back."""
+    norms = {new: norm for norm, new in plan.derfs.items()}
+    for parent in model.modules():
+        for name, child in parent._modules.items():
+            if child in norms:
+                parent._modules[name] = norms[child]
+    for module, value in nested.items():
+        module.use_nested_tensor = value
 
 
 def _leave_fast_path(parent: nn.Module) -> None:

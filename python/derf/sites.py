@@ -141,7 +141,9 @@ def find_sites(
             sites.append(_site(name, module, module, type(norm), norm))
     if not sites:
         kept = "".join(f"\n{entry.name or '(model)'}: {entry.reason}" for entry in plan.report.kept)
-        raise ValueError(f"derf: model must have a norm that can be calibrated, but {type(model).__name__} has none{kept}")
+        raise ValueError(
+            f"derf: model must have a norm that can be calibrated, but {type(model).__name__} has none{kept}"
+        )
     return sites, plan
 
 
