@@ -64,7 +64,7 @@ def test_channel_dim_1_large_inputs_and_16_bits():
 def test_every_so_many_training_steps_only():
     model, x = network(), batch()
     monitor = derf.Monitor(model, every=3, on_warning=quiet)
-    for step in range(7):
+    for _ in range(7):
         model(x).sum().backward()
         with torch.no_grad():  # neither count
             model(x)

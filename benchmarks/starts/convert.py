@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import derf
 import torch
 from torch import nn
-
-import derf
 
 from .starts import read
 from .tasks import TASKS, train
@@ -66,9 +65,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument(
-        "--no-training", action="store_true", help="measure right after the conversion alone; print only"
-    )
+    parser.add_argument("--no-training", action="store_true", help="right after the conversion alone; print only")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     done = {(row["task"], row["seed"], row["way"]) for row in read(RESULTS)}

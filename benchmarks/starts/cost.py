@@ -8,10 +8,9 @@ import resource
 import time  # of the processor: one thread, on a machine that others use too
 from pathlib import Path
 
+import derf
 import timm
 import torch
-
-import derf
 
 RESULTS = Path(__file__).parent / "results" / "cost.json"
 
@@ -35,7 +34,8 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         row |= {
             f"{mode}, forwards s": round(forwards, 1), f"{mode} s": round(seconds, 1),
-            f"{mode}, of the forwards": round(seconds / forwards, 2), f"{mode}, peak above the forwards' MiB": peak // 1024,
+            f"{mode}, of the forwards": round(seconds / forwards, 2),
+            f"{mode}, peak above the forwards' MiB": peak // 1024,
         }  # fmt: skip
     print(json.dumps(row, indent=1))
     RESULTS.write_text(json.dumps(row, indent=1) + "\n")

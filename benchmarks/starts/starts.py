@@ -14,9 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 import derf
+import torch
 
 from .tasks import TASKS, train
 

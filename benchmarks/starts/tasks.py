@@ -7,12 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import derf
 import torch
+from derf.demo import load_data, make_batches
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-import derf
-from derf.demo import load_data, make_batches
 
 
 class Digits:

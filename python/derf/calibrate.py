@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal, TypeVar, overload
 
-import torch
 from torch import Tensor, nn
 
 from .calibration_report import CalibratedLayer, CalibrationReport
@@ -51,18 +50,18 @@ def calibrate(
 ) -> Model | Derf | tuple[Model | Derf, CalibrationReport]:
     r"""Exchange every norm of a trained model for a :class:`derf.Derf` that computes what it did, as well as it can.
 
-    A plain :func:`derf.replace_norm` of a trained model leaves little of what it learned. Here alpha, weight and bias of
-    each Derf are fitted to the norm's outputs on some batches of data: alpha by search, weight and bias of each channel
-    by least squares, in float64; shift is 0. That takes seconds and no gradients. The result is close to the original
-    at once, and after a short fine-tuning as good. Build the optimizer after it.
+    A plain :func:`derf.replace_norm` of a trained model leaves little of what it learned. Here alpha, weight and bias
+    of each Derf are fitted to the norm's outputs on some batches of data: alpha by search, weight and bias of each
+    channel by least squares, in float64; shift is 0. That takes seconds and no gradients. The result is close to the
+    original at once, and after a short fine-tuning as good. Build the optimizer after it.
 
     Args:
         model: a trained model with norms, all those that ``replace_norm`` knows; or one that ``replace_norm`` converted
             and that was not trained since. It is changed in place.
-        batches: some batches of inputs as in training, 8 of 8 are enough; iterated over once. A tensor, a tuple or list of
-            positional arguments, or a mapping of keyword arguments for the model; or anything that forward takes.
-        forward: called as ``forward(model, batch)`` in the place of the model. Where what it (or the model) returns is a
-            loss, one number, or has an attribute or key ``loss``, the report has it before and after.
+        batches: some batches of inputs as in training, 8 of 8 are enough; iterated over once. A tensor, a tuple or list
+            of positional arguments, or a mapping of keyword arguments for the model; or anything that forward takes.
+        forward: called as ``forward(model, batch)`` in the place of the model. Where what it (or the model) returns is
+            a loss, one number, or has an attribute or key ``loss``, the report has it before and after.
         mode: "sequential" fits each layer to the inputs that it gets from a converted model, and to what the norm
             returned in the original, so that later layers correct earlier ones. "parallel" fits to the inputs of the
             original, in half the time.
@@ -78,8 +77,8 @@ def calibrate(
     without weight gets one, with a bias; one with a weight alone stays without bias. Memory: the norms' outputs of one
     batch (sequential), a sample of some 512 rows a layer, five sums a channel.
 
-    Where ``torch.distributed`` is initialised, sums are over all processes, each of which calls this with the same model
-    and batches of its own, before the model is wrapped; the result is the same on all.
+    Where ``torch.distributed`` is initialised, sums are over all processes, each of which calls this with the same
+    model and batches of its own, before the model is wrapped; the result is the same on all.
 
     ``restore_norm`` puts norms back with the fitted weights, which are not the original's: keep a copy.
 
@@ -129,7 +128,7 @@ def calibrate(
 
 
 class _Run:
-    """The forwards. The model is not changed meanwhile: hooks on its norms put the Derfs' outputs in the place of theirs."""
+    """The forwards. Hooks on the norms put the Derfs' outputs in the place of theirs; the model is not changed."""
 
     def __init__(
         self,
@@ -253,7 +252,7 @@ class _Run:
         return self._hooked(batch, watch)
 
     def _hooked(self, batch: Any, function: Callable[[Site, Tensor, Tensor], Tensor]) -> Any:
-        """A forward in which function gets each layer's input and what its norm makes of it, and says what is passed on."""
+        """A forward in which function gets a layer's input and its norm's output, and says what is passed on."""
 
         def hook(site: Site) -> Callable[..., Tensor]:
             def replace_output(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Tensor) -> Tensor:
@@ -321,8 +320,8 @@ def _describe(plan: Plan, sites: list[Site], ran: list[Site], report: Calibratio
             report.notes.append(f"{site.name or '(model)'}: its input has not the mask's shape, so all of it counted")
         if site.strays:
             report.notes.append(
-                f"{site.name or '(model)'}: {site.strays} calls had no counterpart in the original; their targets are the "
-                "norm's outputs in the converted model"
+                f"{site.name or '(model)'}: {site.strays} calls had no counterpart in the original; their targets are "
+                "the norm's outputs in the converted model"
             )
     report.kept += plan.report.kept
     for site in sites:

@@ -43,7 +43,7 @@ class CalibrationReport:
         kept: a :class:`derf.report.KeptNorm` for each layer that looks like a norm and stayed, with the reason.
         notes: what else there is to know.
         batches: how many batches there were.
-        loss_before, loss_after: means of what the forward returned as a loss on the first loss_batches batches, or None.
+        loss_before, loss_after: means of the losses that the forward returned on the first batches, or None.
         loss_batches: how many those were.
         seconds: how long it took.
     """

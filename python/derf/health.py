@@ -56,7 +56,7 @@ def judge(step: int, layers: dict[str, dict[str, float]]) -> Iterator[HealthWarn
                 step,
                 "not finite",
                 name,
-                f"{names[name]} has a NaN or infinite input or parameter. Lower the learning rate.",
+                f"{names[name]} has a NaN or infinite input or parameter. Lower the lr.",
             )
             return
     mean, many = mean_over_layers(layers), len(layers) > 1

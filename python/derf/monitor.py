@@ -216,7 +216,7 @@ class Monitor:
         return rich_table(history[-1] if history else None)
 
     def plot(self, file: str | Path) -> None:
-        """Draw each statistic over the steps, a line a layer and the mean, into a file. Needs the package matplotlib."""
+        """Draw statistics over the steps, a line a layer and the mean, into a file. Needs the package matplotlib."""
         draw(self.history(), Path(file))
 
 

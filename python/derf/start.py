@@ -89,7 +89,7 @@ def start(
         with evaluating(model):
             (forward or call)(model, batch)
     except BaseException:
-        for layer, values in before.items():
+        for values in before.values():
             for parameter, value in values:
                 parameter.data.copy_(value)
         raise
