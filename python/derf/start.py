@@ -32,8 +32,8 @@ def start(
     square becomes bound, so that a second call changes nothing more.
 
     For training from scratch, before the optimizer is built. Give alpha a learning rate relative to its size:
-    ``derf.parameter_groups(model, weight_decay=..., lr=..., alpha_lr_scale=10)``. A model that was trained with norms is
-    converted by :func:`derf.calibrate` instead.
+    ``derf.parameter_groups(model, weight_decay=..., lr=..., alpha_lr_scale=20)``, or large alphas stay where they are
+    and saturate. A model that was trained with norms is converted by :func:`derf.calibrate` instead.
 
     Args:
         model: a model with Derfs, from :func:`derf.replace_norm`; it is changed in place.
