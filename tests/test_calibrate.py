@@ -385,6 +385,42 @@ def test_memory_does_not_grow_with_the_number_of_batches():
     assert many < 1.1 * few
 
 
+class WithLogits(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = network(norm=nn.RMSNorm, depth=4)
+
+    def forward(self, x):
+        return {"logits": self.body(x)}
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_refine_brings_the_output_nearer_and_moves_derfs_alone(logits):
+    def made():
+        return WithLogits() if logits else network(norm=nn.RMSNorm, depth=4)
+
+    def distance(model, x):
+        found, wanted = model.eval()(x), original(x)
+        if not logits:
+            return ((found - wanted).square().mean() / wanted.var()).item()
+        found, wanted = found["logits"].softmax(-1), wanted["logits"].softmax(-1)
+        return (wanted * (wanted / found).log()).sum(-1).mean().item()
+
+    original, data, fresh = made().eval(), batches(4, 200), batches(5, 200)[-1]
+    plain = derf.calibrate(made(), data, progress=False)
+    refined, report = derf.calibrate(made(), data, refine=30, progress=False, return_report=True)
+    assert distance(refined, fresh) < 0.8 * distance(plain, fresh)
+    assert report.notes[0].startswith("refined in 30 steps: distance")
+    said = [float(word) for word in report.notes[0].replace(",", "").split() if word[0].isdigit()][1:]
+    for model, value in zip((plain, refined), said, strict=True):
+        # The report's digits; float32 sums.
+        assert value == pytest.approx(sum(distance(model, x) for x in data) / 4, rel=0.01)
+    for name, parameter in original.named_parameters():
+        if "norm" not in name and ".5" not in name and name[0] != "5":
+            assert torch.equal(parameter, dict(refined.named_parameters())[name])
+    assert all(parameter.grad is None for parameter in refined.parameters())
+
+
 WRONG = {
     "no batch": (ValueError, [], {}, "^derf: batches must not be empty"),
     "an empty batch": (ValueError, [torch.zeros(0, 6)], {}, r"^derf: batches must not be empty, but has .* \[0, 6\]"),
@@ -399,6 +435,8 @@ WRONG = {
     "a mapping": (TypeError, {"x": torch.zeros(4, 6)}, {}, "but is a dict"),
     "a number": (TypeError, 5, {}, "but is a int"),
     "mode": (ValueError, batches(), {"mode": "both"}, "^derf: mode must be"),
+    "refine": (ValueError, batches(), {"refine": -1}, "^derf: refine must be 0 or more"),
+    "refine's type": (TypeError, batches(), {"refine": 0.5}, "^derf: refine must be an int"),
     "mask": (TypeError, batches(), {"mask": 1}, "^derf: mask must be"),
     "mask's key": (ValueError, batches(), {"mask": "attention_mask"}, "'attention_mask' is none"),
     "mask's value": (TypeError, batches(), {"mask": lambda batch: [1]}, "gave a list"),

@@ -1,4 +1,4 @@
-"""`python -m derf replace`: what replace_norm would do to a model, and what that changes."""
+"""`python -m derf replace`: what replace_norm would do to a model, and what that changes. The other commands too."""
 
 import argparse
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import nn
 
+from .calibrate_command import add_parser, calibrate_command
 from .config import show_config
 from .flops import derf_backward_flops, derf_flops, norm_backward_flops, norm_flops
 from .recipes import RECIPES
@@ -151,11 +152,12 @@ def main(argv: list[str] | None = None) -> None:
     replace.add_argument("--include", nargs="+", metavar="PATTERN", help="names of the norms to replace")
     replace.add_argument("--exclude", nargs="+", metavar="PATTERN", help="names of norms that stay")
     replace.add_argument("--length", type=int, default=512, help="tokens or samples of the example (default: 512)")
+    add_parser(commands)
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         print(show_config())
         return
     try:
-        print(replace_command(arguments))
+        print(calibrate_command(arguments) if arguments.command == "calibrate" else replace_command(arguments))
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        parser.exit(2, f"python -m derf replace: {error}\n")
+        parser.exit(2, f"python -m derf {arguments.command}: {error}\n")

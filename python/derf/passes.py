@@ -53,9 +53,7 @@ def check_batch(model: nn.Module, batch: Any, argument: str, *, devices: bool) -
             )
         # -Inf is what a mask that is added to attention's scores is made of; where more is infinite, a layer says so.
         if tensor.is_floating_point() and tensor.isnan().any():
-            raise ValueError(
-                f"derf: {argument} must be finite, but has a tensor of shape {list(tensor.shape)} with NaN"
-            )
+            raise ValueError(f"derf: {argument} must be finite, but has NaN in a tensor of shape {list(tensor.shape)}")
 
 
 def _tensors(batch: Any) -> Iterator[Tensor]:
