@@ -3,7 +3,7 @@
     python -m benchmarks.starts.convert vit gpt bert convnext llama --seeds 0 1 2
 
 Trains each model with its norms first (kept in build/starts), then measures the original going on, replace_norm alone,
-calibrate in parallel and in sequence, after 0, 50 and 200 gentle steps. Cells that the results have are not run again.
+calibrate in parallel, in sequence, and that with 40 steps of refine, after 0, 50 and 200 gentle steps. Cells that the results have are not run again.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from .tasks import TASKS, train
 RESULTS = Path(__file__).parent / "results" / "convert.jsonl"
 MODELS = Path(__file__).parents[2] / "build" / "starts"
 AT = (0, 50, 200)
-WAYS = ("original", "plain", "parallel", "sequential")
+WAYS = ("original", "plain", "parallel", "sequential", "refined")
 BATCHES, CALIBRATION_SEED = 8, 777
 
 
@@ -45,7 +45,8 @@ def converted(task: Any, model: nn.Module, way: str) -> tuple[nn.Module, dict[st
     if way == "plain":
         return derf.replace_norm(model), {}
     batches = list(task.batches(BATCHES, CALIBRATION_SEED))
-    model, report = derf.calibrate(model, batches, forward=task.loss, mode=way, return_report=True)
+    options = {"mode": "sequential", "refine": 40} if way == "refined" else {"mode": way}
+    model, report = derf.calibrate(model, batches, forward=task.loss, return_report=True, **options)
     seconds = time.perf_counter() - began
     began = time.perf_counter()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A pretrained Transformer converted without training: AntiBERTy, a post-norm BERT of antibodies, 26 million parameters.
+"""A pretrained Transformer converted without training: AntiBERTy, a post-norm BERT with 26 million parameters.
 
     pip download --no-deps --dest build/antiberty antiberty==0.1.3   # the weights are in the wheel
     python -m benchmarks.starts.pretrained build/antiberty
@@ -44,7 +44,7 @@ def load(folder: Path) -> BertForMaskedLM:
     inside = "antiberty/trained_models/AntiBERTy_md_smooth/"
     with zipfile.ZipFile(wheel) as archive:
         config = json.loads(archive.read(inside + "config.json"))
-        weights = torch.load(io.BytesIO(archive.read(inside + "pytorch_model.bin")), weights_only=True)
+        weights = torch.load(io.BytesIO(archive.read(inside + "pytorch_model.bin")), "cpu", weights_only=True)
     model = BertForMaskedLM(BertConfig(**config))
     missing, _ = model.load_state_dict(weights, strict=False)
     assert not [name for name in missing if not name.endswith("position_ids")], missing

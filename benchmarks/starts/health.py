@@ -1,0 +1,64 @@
+"""derf.Monitor on trainings that fail on purpose and on healthy ones: when each is flagged.
+
+    python -m benchmarks.starts.health
+
+The digits' ViT, 200 steps, every step looked at. A run that the results have is not run again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean
+
+import derf
+import torch
+
+from .starts import prepared, read
+from .tasks import TASKS, train
+
+RESULTS = Path(__file__).parent / "results" / "health.jsonl"
+FAILING = {  # name: start, times the learning rate, layer made dead
+    "alpha 2": ("2", 1, False),
+    "alpha 8": ("8", 1, False),
+    "alpha 32": ("32", 1, False),
+    "alpha .02": ("0.02", 1, False),
+    "lr x 20": ("0.5", 20, False),
+    "a dead layer": ("0.5", 1, True),
+}
+HEALTHY = {"alpha .5": "0.5", "alpha .8": "0.8", "start": "k16:20", "start, bound 4": "k4:20"}
+
+
+def run(name: str, start: str, factor: float, dead: bool, seed: int, steps: int) -> dict:
+    task = TASKS["vit"]
+    model, scale = prepared(task, start, seed)
+    if dead:
+        layer = [module for module in model.modules() if isinstance(module, derf.Derf)][3]
+        torch.nn.init.zeros_(layer.alpha)
+    said = []
+    with derf.Monitor(model, every=1, on_warning=said.append) as monitor:
+        losses, _ = train(
+            task, model, steps, lr=task.lr * factor, seed=seed, alpha_lr_scale=scale, watch=lambda _: monitor.as_dict()
+        )
+    found = [{"step": warning.step, "kind": warning.kind, "layer": warning.layer} for warning in said]
+    return {"run": name, "seed": seed, "loss": round(fmean(losses[-20:]), 4), "warnings": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--healthy-seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    runs = [(name, *about, 0) for name, about in FAILING.items()]
+    runs += [(name, start, 1, False, s) for s in range(arguments.healthy_seeds) for name, start in HEALTHY.items()]
+    done = {(row["run"], row["seed"]) for row in read(RESULTS)}
+    for name, start, factor, dead, seed in runs:
+        if (name, seed) not in done:
+            row = run(name, start, factor, dead, seed, arguments.steps)
+            with RESULTS.open("a") as out:
+                out.write(json.dumps(row) + "\n")
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
