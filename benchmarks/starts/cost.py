@@ -1,10 +1,11 @@
 """What calibrate costs on ViT-B, in forwards: 25 norms of 768 channels, 8 batches of 8 images, random weights.
 
-python -m benchmarks.starts.cost
+python -m benchmarks.starts.cost [sequential] [parallel]
 """
 
 import json
 import resource
+import sys
 import time  # of the processor: one thread, on a machine that others use too
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def main() -> None:
     torch.set_num_threads(1)
     batches = [torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
     row = {"threads": 1}
-    for mode in ("parallel", "sequential"):
+    for mode in sys.argv[1:] or ("sequential", "parallel"):
         model = timm.create_model("vit_base_patch16_224").eval()
         with torch.no_grad():
             model(batches[0])

@@ -90,8 +90,9 @@ def main() -> None:
     held_out = [masked(HELD_OUT, 100 + seed) for seed in range(8)]
     rows = {"original": evaluate(model, held_out)}
     rows["plain"] = evaluate(derf.replace_norm(copy.deepcopy(model)), held_out)
-    for mode in ("parallel", "sequential"):
-        options = {"mode": mode, "mask": "attention_mask", "progress": False, "return_report": True}
+    ways = {"parallel": {"mode": "parallel"}, "sequential": {}, "refined": {"refine": 40}}
+    for mode, way in ways.items():
+        options = {**way, "mask": "attention_mask", "progress": False, "return_report": True}
         converted, report = derf.calibrate(copy.deepcopy(model), batches, **options)
         rows[mode] = evaluate(converted, held_out) | {"least r2": round(min(layer.r2 for layer in report.layers), 3)}
     rows["predictions"] = sum(int((batch["labels"] != -100).sum()) for batch in held_out)
