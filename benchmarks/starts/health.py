@@ -7,8 +7,9 @@ The digits' ViT, 200 steps, every step looked at. A run that the results have is
 
 import argparse
 import json
+import time
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import derf
 import torch
@@ -43,12 +44,36 @@ def run(name: str, start: str, factor: float, dead: bool, seed: int, steps: int)
     return {"run": name, "seed": seed, "loss": round(fmean(losses[-20:]), 4), "warnings": found}
 
 
+def cost() -> dict[str, float]:
+    """Milliseconds of the processor: a step, a step with a look, and the share that looks at every=50 add."""
+    task = TASKS["vit"]
+    model = derf.replace_norm(task.make(0))
+    batch = next(task.batches(1, 0))
+    times = {"plain": [], "look": []}
+    for index in range(80):
+        name = ("plain", "look")[index % 2]
+        monitor = derf.Monitor(model, every=1) if name == "look" else None
+        model.zero_grad()
+        began = time.process_time()
+        task.loss(model, batch).backward()
+        times[name].append(time.process_time() - began)
+        if monitor:
+            monitor.close()
+    medians = {name: 1e3 * median(values) for name, values in times.items()}
+    share = (medians["look"] / medians["plain"] - 1) / 50
+    return {**{name: round(value, 2) for name, value in medians.items()}, "share at every=50": round(share, 5)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--cost", action="store_true", help="only measure what a look takes, of a training step")
     parser.add_argument("--healthy-seeds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.cost:
+        print(cost())
+        return
     runs = [(name, *about, 0) for name, about in FAILING.items()]
     runs += [(name, start, 1, False, s) for s in range(arguments.healthy_seeds) for name, start in HEALTHY.items()]
     done = {(row["run"], row["seed"]) for row in read(RESULTS)}
