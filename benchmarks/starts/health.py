@@ -2,7 +2,7 @@
 
     python -m benchmarks.starts.health
 
-The digits' ViT, 200 steps, every step looked at. A run that the results have is not run again.
+The digits' ViT, 60 steps, every step looked at. A run that the results have is not run again.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def run(name: str, start: str, factor: float, dead: bool, seed: int, steps: int)
             task, model, steps, lr=task.lr * factor, seed=seed, alpha_lr_scale=scale, watch=lambda _: monitor.as_dict()
         )
     found = [{"step": warning.step, "kind": warning.kind, "layer": warning.layer} for warning in said]
-    return {"run": name, "seed": seed, "loss": round(fmean(losses[-20:]), 4), "warnings": found}
+    return {"run": name, "seed": seed, "steps": steps, "loss": round(fmean(losses[-20:]), 4), "warnings": found}
 
 
 def cost() -> dict[str, float]:
@@ -66,7 +66,7 @@ def cost() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--cost", action="store_true", help="only measure what a look takes, of a training step")
     parser.add_argument("--healthy-seeds", type=int, default=5)
     arguments = parser.parse_args()

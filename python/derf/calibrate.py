@@ -73,7 +73,8 @@ def calibrate(
         include, exclude: which norms, as in ``replace_norm``.
         refine: steps of gradient descent that follow, on alpha, weight and bias of the Derfs alone, towards the
             original's outputs on the first 8 batches (its logits, where they are called so). For models that the
-            regression leaves too far away: 40 steps take as long as some 200 forwards of a batch.
+            regression leaves too far away: a step takes a forward of the original, and a
+            forward and a backward of the new model.
         progress: whether a line on the terminal says how far it is.
         return_report: whether (model, report) is returned; see :class:`derf.CalibrationReport`.
 
