@@ -8,6 +8,7 @@ import sys
 
 import derf
 import pytest
+import torch
 import transformers
 from derf import cli, curves
 
@@ -151,3 +152,54 @@ def test_a_missing_library_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["replace", "--timm", "vit_base_patch16_224"])
     assert ended.value.code == 2 and "timm" in capsys.readouterr().err
+
+
+def test_calibrate_a_folder_of_transformers_by_batches(tmp_path, capsys):
+    config = transformers.LlamaConfig(
+        num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64, vocab_size=50
+    )
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).eval()
+    model.save_pretrained(tmp_path / "llama")
+    tokens = [torch.randint(50, (8, 20)) for _ in range(4)]
+    torch.save([{"input_ids": batch} for batch in tokens], tmp_path / "batches.pt")
+    command = ("calibrate", "--transformers", tmp_path / "llama", "--data", tmp_path / "batches.pt")
+    output, rows = run(capsys, *command, "--out", tmp_path / "out.pt", "--batches", 3)
+    assert float(rows["model.norm"][1]) > 0.5 and rows["model.norm"][-1] == "480" and "3 batches" in output
+    converted = derf.replace_norm(transformers.LlamaForCausalLM(config)).eval()
+    converted.load_state_dict(torch.load(tmp_path / "out.pt"))
+    with torch.no_grad():
+        wanted, found = model(tokens[3]).logits, converted(tokens[3]).logits
+    assert (found - wanted).square().mean() < 0.3 * wanted.var()
+
+
+def test_calibrate_a_model_of_timm_by_images(tmp_path, capsys):
+    timm, images = pytest.importorskip("timm"), pytest.importorskip("PIL.Image")
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit")
+    torch.save(model.state_dict(), tmp_path / "vit.pt")
+    (tmp_path / "images").mkdir()
+    for index in range(6):
+        pixels = torch.randint(256, (40, 30, 3), dtype=torch.uint8).numpy()
+        images.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
+    command = ("calibrate", "--timm", "test_vit", "--checkpoint", tmp_path / "vit.pt", "--data", tmp_path / "images")
+    output, rows = run(capsys, *command, "--out", tmp_path / "out.pt", "--batch-size", 2)
+    assert "3 batches" in output and rows["norm"][0].startswith("LayerNorm") and "saved:" in output
+    derf.replace_norm(timm.create_model("test_vit")).load_state_dict(torch.load(tmp_path / "out.pt"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--timm", "test_vit"], "--timm needs --checkpoint"),
+        (["--transformers", ".", "--data", "/nowhere"], "--data /nowhere does not exist"),
+        (["--transformers", ".", "--out", "/nowhere/at/all.pt"], "its folder does not exist"),
+        (["--transformers", ".", "--batches", "0"], "--batches must be positive"),
+    ],
+)
+def test_wrong_arguments_of_calibrate(arguments, message, capsys, tmp_path):
+    given = ["calibrate", "--data", str(tmp_path), "--out", str(tmp_path / "out.pt"), *arguments]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(given)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2 and message in captured.err and captured.err.startswith("python -m derf calibrate:")

@@ -219,8 +219,8 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-DOCUMENTED = ["decomposition", "distributed", "flops", "functional", "functions", "modules", "norms", "onnx"]
-DOCUMENTED += ["replace", "report", "restore", "weight_decay"]
+DOCUMENTED = ["calibrate", "decomposition", "distributed", "flops", "functional", "functions", "modules", "monitor"]
+DOCUMENTED += ["norms", "onnx", "replace", "report", "restore", "start", "weight_decay"]
 
 
 @pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in DOCUMENTED)])

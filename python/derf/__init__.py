@@ -14,27 +14,37 @@ from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
 
-from . import flops, functional, onnx  # noqa: E402  (these use the operators)
+from . import callbacks, flops, functional, onnx  # noqa: E402  (these use the operators)
+from .calibrate import calibrate  # noqa: E402
+from .calibration_report import CalibrationReport  # noqa: E402
 from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
 from .functions import PointwiseFunction, functions  # noqa: E402
+from .health import HealthWarning  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
+from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
 from .restore import convert_state_dict, restore_norm  # noqa: E402
+from .start import start  # noqa: E402
 from .weight_decay import no_weight_decay_names, parameter_groups  # noqa: E402
 
 __version__ = _version("derf")
 __all__ = [
+    "CalibrationReport",
     "Derf",
     "DyT",
+    "HealthWarning",
+    "Monitor",
     "NormSpec",
     "PointwiseFunction",
     "PointwiseNorm",
     "Report",
     "__version__",
+    "calibrate",
+    "callbacks",
     "convert_state_dict",
     "decompositions",
     "derf",
@@ -48,4 +58,5 @@ __all__ = [
     "replace_norm",
     "restore_norm",
     "show_config",
+    "start",
 ]

@@ -1,4 +1,4 @@
-"""`python -m derf replace`: what replace_norm would do to a model; `python -m derf functions`: the family."""
+"""`python -m derf`: what replace_norm would do to a model, the family of functions, calibration of a trained model."""
 
 import argparse
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from . import curves
+from .calibrate_command import add_parser, calibrate_command
 from .config import show_config
 from .flops import norm_backward_flops, norm_flops, pointwise_norm_backward_flops, pointwise_norm_flops
 from .functions import functions
@@ -172,11 +173,13 @@ def main(argv: list[str] | None = None) -> None:
     replace.add_argument("--length", type=int, default=512, help="tokens or samples of the example (default: 512)")
     family = commands.add_parser("functions", help="the functions of the family: values, slopes, errors, bounds")
     family.add_argument("--plot", type=Path, metavar="FILE", help="draw them all into a file, of matplotlib's formats")
+    add_parser(commands)
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         print(show_config())
         return
     try:
-        print(replace_command(arguments) if arguments.command == "replace" else functions_command(arguments))
+        run = {"replace": replace_command, "functions": functions_command, "calibrate": calibrate_command}
+        print(run[arguments.command](arguments))
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         parser.exit(2, f"python -m derf {arguments.command}: {error}\n")

@@ -1,9 +1,10 @@
-"""`python -m derf.demo`: one Vision Transformer trained twice on real data, with LayerNorm and with Derf.
+"""`python -m derf.demo`: one Vision Transformer trained on real data, with LayerNorm and with Derf, and converted.
 
 The data are scikit-learn's digits, 1,797 images of 8 x 8 pixels that come with that package; the model is
 Transformers' ViTForImageClassification, small and from a random start. Both trainings start from the same weights and
-see the same batches; they take turns step by step, so that what else the machine does meets both alike. Nothing is
-downloaded. Needs the packages of the extra: `pip install "derf[demo]"`.
+see the same batches; they take turns step by step, so that what else the machine does meets both alike. A third one
+is of a Derf model that starts from data. At the end the trained LayerNorm model becomes a Derf model without training.
+Nothing is downloaded. Needs the packages of the extra: `pip install "derf[demo]"`.
 """
 
 import argparse
@@ -20,26 +21,28 @@ from statistics import fmean, median
 import torch
 from torch import Tensor, nn
 
-from . import replace_norm
+from . import calibrate, parameter_groups, replace_norm
+from . import start as start_from_data
 
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
 NORM_REPEATS = 200
+CALIBRATION_BATCHES = 8
+ALPHA_LR_SCALE = 20  # for the start from data, whose alphas are small
 EXTRA = {"matplotlib": "matplotlib", "rich": "rich", "sklearn": "scikit-learn", "transformers": "transformers"}
 
 
 class Training:
     """A model, its optimizer, and what its training showed: a loss and seconds for each step, accuracies in percent."""
 
-    def __init__(self, name: str, model: nn.Module, steps: int) -> None:
+    def __init__(self, name: str, model: nn.Module, steps: int, alpha_lr_scale: float | None = None) -> None:
         self.name, self.model, self.steps = name, model, steps
         self.losses: list[float] = []
         self.seconds: list[float] = []
         self.accuracies: dict[int, float] = {}
-        matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-        vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-        groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
+        options = {"weight_decay": WEIGHT_DECAY, "lr": LEARNING_RATE, "alpha_lr_scale": alpha_lr_scale}
+        groups = parameter_groups(model, **options)
         self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
 
         def warm_up_and_cosine(step: int) -> float:
@@ -60,10 +63,15 @@ class Training:
         self.losses.append(loss.item())
         self.schedule.step()
 
-    @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> None:
-        predicted = self.model.eval()(pixel_values=images).logits.argmax(-1)
-        self.accuracies[len(self.losses)] = 100 * (predicted == labels).double().mean().item()
+        self.accuracies[len(self.losses)] = accuracy(self.model, images, labels)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """In percent."""
+    predicted = model.eval()(pixel_values=images).logits.argmax(-1)
+    return 100 * (predicted == labels).double().mean().item()
 
 
 def saved_bytes(layer: nn.Module, forward: Callable[[], object]) -> int:
@@ -183,13 +191,40 @@ def print_table(trainings: list[Training], norm_layers: list[NormLayers]) -> Non
     rich.print(table)
 
 
+def convert(model: nn.Module, batches: list[tuple[Tensor, Tensor]], *test: Tensor) -> tuple[dict[str, float], float]:
+    """Test accuracies of the trained LayerNorm model as it is and converted without training; calibrate's seconds."""
+    accuracies = {"trained with LayerNorm": accuracy(model, *test)}
+    accuracies["its norms replaced"] = accuracy(replace_norm(copy.deepcopy(model)), *test)
+    inputs = [{"pixel_values": images} for images, _ in batches]
+    begin = time.perf_counter()
+    converted = calibrate(copy.deepcopy(model), inputs, progress=False)
+    seconds = time.perf_counter() - begin
+    accuracies["its norms calibrated"] = accuracy(converted, *test)
+    return accuracies, seconds
+
+
+def print_conversion(accuracies: dict[str, float], seconds: float, started: Training) -> None:
+    import rich
+    from rich.table import Column, Table
+
+    caption = (
+        f"The LayerNorm model above becomes a Derf model without training: by replace_norm alone, and by calibrate, "
+        f"from {CALIBRATION_BATCHES} batches in {seconds:.1f} s. Below, a Derf model trained from a start from data."
+    )
+    heading = Column("test accuracy", justify="right")
+    table = Table("", heading, title="Converted, and started from data", caption=caption, caption_justify="left")
+    for label, value in {**accuracies, started.name: started.accuracies[started.steps]}.items():
+        table.add_row(label, f"{value:.2f} %")
+    rich.print(table)
+
+
 def save_plot(trainings: list[Training], out: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle("ViT on scikit-learn's digits (1,437 training and 360 test images of 8 × 8 pixels)")
-    for training, color in zip(trainings, ("#0072b2", "#d55e00"), strict=True):
+    for training, color in zip(trainings, ("#0072b2", "#d55e00", "#009e73"), strict=True):
         losses = torch.tensor(training.losses, dtype=torch.float64)
         window = training.steps // 50 or 1
         means, label = losses.unfold(0, window, 1).mean(1), f"{training.name}, mean of {window} steps"
@@ -239,10 +274,16 @@ def main(argv: list[str] | None = None) -> int:
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.LayerNorm)]
     models = {"LayerNorm": model, "Derf": replace_norm(copy.deepcopy(model))}
     trainings = [Training(name, model, arguments.steps) for name, model in models.items()]
+    (first,) = batches(steps=1)
+    started = start_from_data(replace_norm(make_model(arguments.seed)), {"pixel_values": first[0]})
+    trainings.append(Training("Derf, start from data", started, arguments.steps, ALPHA_LR_SCALE))
     train(trainings, batches(steps=arguments.steps), test_images, test_labels)
-    print_table(trainings, [NormLayers(training, names, *next(batches(steps=1))) for training in trainings])
+    compared = trainings[:2]
+    print_table(compared, [NormLayers(training, names, *first) for training in compared])
+    calibration = list(make_batches(images, labels, CALIBRATION_BATCHES, arguments.seed + 1))
+    print_conversion(*convert(model, calibration, test_images, test_labels), trainings[2])
     save_plot(trainings, arguments.out)
-    print(f"Both curves are in {arguments.out}. Took {time.perf_counter() - start:.0f} s.")
+    print(f"The curves are in {arguments.out}. Took {time.perf_counter() - start:.0f} s.")
     return 0
 
 

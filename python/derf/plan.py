@@ -92,7 +92,7 @@ def make_plan(
     excluded = selectors(exclude, "exclude") or ()
     modules = dict(model.named_modules())
     for name, module in modules.items():
-        _refuse_wrapped(name or "model", module)
+        refuse_wrapped(name or "model", module, "replace_norm")
 
     plan = Plan()
     names = _names(modules)
@@ -157,7 +157,8 @@ def _select(
         raise Unsuitable("exclude names it")
 
 
-def _refuse_wrapped(name: str, module: nn.Module) -> None:
+def refuse_wrapped(name: str, module: nn.Module, caller: str) -> None:
+    """Raise TypeError where the module is scripted, compiled or distributed."""
     if isinstance(module, torch.jit.ScriptModule):
         how = f"a {type(module).__qualname__}, scripted or traced"
     elif module._compiled_call_impl is not None:
@@ -168,7 +169,7 @@ def _refuse_wrapped(name: str, module: nn.Module) -> None:
     if how:
         raise TypeError(
             f"derf: model must be neither scripted, compiled nor distributed, but {name} is {how}. "
-            "Call replace_norm first, then script, compile or distribute what it returns."
+            f"Call {caller} first, then script, compile or distribute what it returns."
         )
 
 

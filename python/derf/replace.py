@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from torch import nn
 
@@ -11,6 +11,7 @@ from .modules import PointwiseNorm
 from .plan import Plan, make_plan
 from .report import Report
 from .selection import Selector, Start
+from .start import start as set_start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,6 +45,7 @@ class _Options(_Study, total=False):
     keep_affine: bool
     bias: bool | None
     recipe: str | None
+    start: Any
 
 
 @overload
@@ -72,6 +74,7 @@ def replace_norm(
     keep_affine: bool = True,
     bias: bool | None = None,
     recipe: str | None = None,
+    start: Any = None,
     dry_run: bool = False,
     return_report: bool = False,
     **study: "Unpack[_Study]",
@@ -113,6 +116,7 @@ def replace_norm(
         recipe: "vit", "dit", "wav2vec2", "dna", "gpt2" or "llama" for the starts and changes with which the authors
             trained such models (derf/recipes.py has them all, with sources). With function="tanh" "vit" and "llama" are
             those of DyT's authors; the starts of the others are erf's. Other arguments go before it.
+        start: one batch of data, for the starts of :func:`derf.start` with its defaults, in the place of alpha's.
         dry_run: whether the model stays as it is and the report of what would happen is returned in its place.
         return_report: whether (model, report) is returned; see :class:`derf.Report`.
         study: options of :class:`derf.PointwiseNorm`: dead_zone, input_shift, linear_mix, clip, output_shift, sign.
@@ -139,14 +143,24 @@ def replace_norm(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
+    if start is not None and not (alpha is None and recipe is None):
+        raise ValueError("derf: alpha and start, or recipe and start, must not both be given: start finds alpha itself")
     plan = make_plan(model, function, per_channel, study, alpha, shift, include, exclude, keep_affine, bias, recipe)
     if dry_run:
         return plan.report
-    result = _carry_out(plan, model)
+    nested = {module: module.use_nested_tensor for module in model.modules() if hasattr(module, "use_nested_tensor")}
+    result = carry_out(plan, model)
+    if start is not None:
+        try:
+            set_start(result, start)
+        except BaseException:
+            _undo(plan, model, nested)
+            raise
     return (result, plan.report) if return_report else result
 
 
-def _carry_out(plan: Plan, model: Model) -> Model | PointwiseNorm:
+def carry_out(plan: Plan, model: Model) -> Model | PointwiseNorm:
+    """Change the model as planned."""
     for warning in plan.warnings:  # first: a filter may make an error of it
         warnings.warn(f"derf: {warning}", stacklevel=3)
     modules = list(model.modules())
@@ -162,6 +176,17 @@ def _carry_out(plan: Plan, model: Model) -> Model | PointwiseNorm:
     for change in plan.changes:
         change()
     return plan.derfs.get(model, model)
+
+
+def _undo(plan: Plan, model: nn.Module, nested: dict[nn.Module, bool]) -> None:
+    """Put the norms back."""
+    norms = {new: norm for norm, new in plan.derfs.items()}
+    for parent in model.modules():
+        for name, child in parent._modules.items():
+            if child in norms:
+                parent._modules[name] = norms[child]
+    for module, value in nested.items():
+        module.use_nested_tensor = value
 
 
 def _leave_fast_path(parent: nn.Module) -> None:

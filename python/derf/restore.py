@@ -39,7 +39,7 @@ def restore_norm(model: Model) -> Model | nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
     counted_from_0: dict[nn.Parameter, nn.Parameter] = {}
-    norms = {module: _norm(module, counted_from_0) for module in model.modules() if _origin(module)}
+    norms = {module: norm_of(module, counted_from_0) for module in model.modules() if _origin(module)}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in norms:
@@ -51,7 +51,7 @@ def _origin(module: nn.Module) -> Origin | None:
     return getattr(module, "origin", None) if isinstance(module, PointwiseNorm) else None
 
 
-def _norm(derf: PointwiseNorm, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
+def norm_of(derf: PointwiseNorm, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
     origin = _origin(derf)
     norm = shell(origin.norm)
     if origin.weight:

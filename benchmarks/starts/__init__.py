@@ -1,0 +1,1 @@
+"""Conversion, starts and health of models with Derf, measured on small models that are trained here."""

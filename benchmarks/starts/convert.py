@@ -1,0 +1,93 @@
+"""Conversion of trained models: how much a model is worth after it, at once and after a short fine-tuning.
+
+    python -m benchmarks.starts.convert vit gpt bert convnext llama --seeds 0 1 2
+
+Trains each model with its norms first (kept in build/starts), then measures the original going on, replace_norm alone,
+calibrate in parallel, in sequence, and that with 40 steps of refine, after 0, 50 and 200 gentle steps. Cells that the
+results have are not run again.
+"""
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import derf
+import torch
+from torch import nn
+
+from .starts import read
+from .tasks import TASKS, train
+
+RESULTS = Path(__file__).parent / "results" / "convert.jsonl"
+MODELS = Path(__file__).parents[2] / "build" / "starts"
+AT = (0, 50, 200)
+WAYS = ("original", "plain", "parallel", "sequential", "refined")
+BATCHES, CALIBRATION_SEED = 8, 777
+
+
+def trained(task: Any, seed: int) -> nn.Module:
+    """The model with its norms, trained once."""
+    model, file = task.make(seed), MODELS / f"{task.name}{seed}.pt"
+    if not file.exists():
+        train(task, model, task.steps, lr=task.lr, seed=seed)
+        MODELS.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), file)
+    model.load_state_dict(torch.load(file))
+    return model.eval()
+
+
+def converted(task: Any, model: nn.Module, way: str) -> tuple[nn.Module, dict[str, Any]]:
+    began = time.perf_counter()
+    if way == "original":
+        return model, {}
+    if way == "plain":
+        return derf.replace_norm(model), {}
+    batches = list(task.batches(BATCHES, CALIBRATION_SEED))
+    options = {"mode": "sequential", "refine": 40} if way == "refined" else {"mode": way}
+    model, report = derf.calibrate(model, batches, forward=task.loss, return_report=True, **options)
+    seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    with torch.no_grad():
+        for batch in batches:
+            task.loss(model, batch)
+    return model, {
+        "seconds": round(seconds, 2),
+        "forwards": round(seconds / (time.perf_counter() - began), 2),  # calibrate's time over that of one pass
+        "r2": [round(layer.r2, 3) for layer in report.layers],
+        "gain": [round(layer.gain, 3) for layer in report.layers],
+        "weight": [round(layer.weight, 2) for layer in report.layers],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--no-training", action="store_true", help="right after the conversion alone; print only")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    done = {(row["task"], row["seed"], row["way"]) for row in read(RESULTS)}
+    for seed in arguments.seeds:
+        for name in arguments.tasks:
+            task = TASKS[name]
+            for way in arguments.ways:
+                if (name, seed, way) in done and not arguments.no_training:
+                    continue
+                model, about = converted(task, copy.deepcopy(trained(task, seed)), way)
+                row = {"task": name, "seed": seed, "way": way, **about}
+                if arguments.no_training:
+                    print(row, task.evaluate(model), flush=True)
+                    continue
+                _, found = train(task, model, 200, lr=task.fine_lr, seed=seed + 50, at=AT)
+                row["at"] = {step: [round(value, 4) for value in values] for step, values in found.items()}
+                with RESULTS.open("a") as out:
+                    out.write(json.dumps(row) + "\n")
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

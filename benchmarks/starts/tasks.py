@@ -1,0 +1,203 @@
+"""Models, data and one training loop: one thread, fixed seeds, nothing is downloaded."""
+
+import math
+import sysconfig
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import derf
+import torch
+from derf.demo import load_data, make_batches
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Digits:
+    """10 classes of scikit-learn's digits, 8 x 8 pixels."""
+
+    lr, steps, fine_lr, init = 2e-3, 600, 1e-3, 0.1
+    unit = "test accuracy, %"
+
+    def batches(self, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        images, _, labels, _ = load_data()
+        return make_batches(images, labels, steps, seed)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(self.logits(model, batch[0]), batch[1])
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> tuple[float, float]:
+        """Test loss and accuracy (%)."""
+        _, images, _, labels = load_data()
+        logits = self.logits(model.eval(), images)
+        model.train()
+        return F.cross_entropy(logits, labels).item(), 100 * (logits.argmax(-1) == labels).double().mean().item()
+
+
+class Vit(Digits):
+    name = "vit"
+
+    def make(self, seed: int, width: int = 96, depth: int = 4, init: float | None = None) -> nn.Module:
+        from transformers import ViTConfig, ViTForImageClassification
+
+        torch.manual_seed(seed)
+        shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": depth}
+        data = {"image_size": 8, "patch_size": 4, "num_channels": 1, "num_labels": 10}
+        init = self.init if init is None else init
+        config = ViTConfig(**shape, **data, num_attention_heads=width // 32, initializer_range=init)
+        return ViTForImageClassification(config)
+
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        return model(pixel_values=images).logits
+
+
+class ConvNext(Digits):
+    """Depth-wise convolutions, norms of [N, C, H, W] in the stem and of [N, H, W, C] in the blocks."""
+
+    name = "convnext"
+
+    def make(self, seed: int, width: int = 64, depth: int = 3, init: float | None = None) -> nn.Module:
+        from transformers import ConvNextConfig, ConvNextForImageClassification
+
+        torch.manual_seed(seed)
+        config = ConvNextConfig(
+            num_channels=1, patch_size=1, image_size=8, hidden_sizes=[width, 2 * width], depths=[depth, depth],
+            num_stages=2, num_labels=10, layer_scale_init_value=1.0, initializer_range=init or self.init,
+        )  # fmt: skip
+        return ConvNextForImageClassification(config)
+
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        return model(pixel_values=images).logits
+
+
+@cache
+def text() -> tuple[Tensor, Tensor]:
+    """Bytes of the standard library's sources: for training, and held out (every tenth file)."""
+    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    parts = [[], []]
+    for index, file in enumerate(files):
+        parts[index % 10 == 0].append(file.read_bytes())
+    return tuple(torch.frombuffer(bytearray(b"".join(part)), dtype=torch.uint8).long() for part in parts)
+
+
+class Causal:
+    """The next byte, in windows of 128."""
+
+    lr, steps, fine_lr, init = 1e-3, 1000, 5e-4, 0.02
+    unit = "held-out loss, nats a byte"
+
+    def batches(self, steps: int, seed: int, size: int = 8, split: int = 0) -> Iterator[Tensor]:
+        data, random = text()[split], torch.Generator().manual_seed(seed)
+        for _ in range(steps):
+            starts = torch.randint(0, len(data) - 129, (size,), generator=random)
+            yield torch.stack([data[start : start + 128] for start in starts.tolist()])
+
+    def prediction(self, model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return model(input_ids=batch).logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        return F.cross_entropy(*self.prediction(model, batch))
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> tuple[float, float]:
+        """Held-out loss and accuracy (%), always of the same 48 windows."""
+        (windows,) = self.batches(1, 1234, 48, split=1)
+        logits, labels = self.prediction(model.eval(), windows)
+        model.train()
+        return F.cross_entropy(logits, labels).item(), 100 * (logits.argmax(-1) == labels).double().mean().item()
+
+
+class Gpt(Causal):
+    name = "gpt"
+
+    def make(self, seed: int, width: int = 128, depth: int = 4, init: float | None = None) -> nn.Module:
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        torch.manual_seed(seed)
+        off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
+        shape = {"vocab_size": 256, "n_positions": 128, "n_embd": width, "n_layer": depth, "n_head": width // 32}
+        return GPT2LMHeadModel(GPT2Config(**shape, **off, initializer_range=self.init if init is None else init))
+
+
+class Llama(Causal):
+    """RMSNorm, SwiGLU, rotary positions."""
+
+    name = "llama"
+
+    def make(self, seed: int, width: int = 128, depth: int = 4, init: float | None = None) -> nn.Module:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=256, hidden_size=width, intermediate_size=width * 8 // 3, num_hidden_layers=depth,
+            num_attention_heads=width // 32, max_position_embeddings=128, bos_token_id=0, eos_token_id=0,
+            initializer_range=self.init if init is None else init,
+        )  # fmt: skip
+        return LlamaForCausalLM(config)
+
+
+class Bert(Causal):
+    """BERT's layers, whose norms come last, with a causal mask: 15 % of a window to predict would teach too slowly."""
+
+    name = "bert"
+
+    def make(self, seed: int, width: int = 128, depth: int = 4, init: float | None = None) -> nn.Module:
+        from transformers import BertConfig, BertLMHeadModel
+
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=256, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=depth, is_decoder=True,
+            num_attention_heads=width // 32, max_position_embeddings=128, hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0, initializer_range=self.init if init is None else init,
+        )  # fmt: skip
+        return BertLMHeadModel(config)
+
+
+TASKS = {task.name: task for task in (Vit(), ConvNext(), Gpt(), Llama(), Bert())}
+
+
+def optimizer_of(model: nn.Module, name: str, lr: float, alpha_lr_scale: float | None) -> torch.optim.Optimizer:
+    groups = derf.parameter_groups(
+        model, weight_decay=0.05 if name == "adamw" else 1e-4, lr=lr, alpha_lr_scale=alpha_lr_scale
+    )
+    return torch.optim.AdamW(groups) if name == "adamw" else torch.optim.SGD(groups, lr=lr, momentum=0.9)
+
+
+def train(
+    task: Any,
+    model: nn.Module,
+    steps: int,
+    *,
+    lr: float,
+    seed: int,
+    at: tuple[int, ...] = (),
+    optimizer: str = "adamw",
+    clip: float | None = None,
+    alpha_lr_scale: float | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> tuple[list[float], dict[int, tuple[float, float]]]:
+    """Warm-up of a tenth of the steps, then a cosine; the losses, and evaluations after the steps in at."""
+    chosen = optimizer_of(model, optimizer, lr, alpha_lr_scale)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        chosen, lambda step: min(1.0, (step + 1) / (0.1 * steps)) * (1 + math.cos(math.pi * step / steps)) / 2
+    )
+    losses, evaluations = [], {0: task.evaluate(model)} if 0 in at else {}
+    model.train()
+    for step, batch in enumerate(task.batches(steps, seed), start=1):
+        chosen.zero_grad()
+        loss = task.loss(model, batch)
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if watch:
+            watch(step)
+        chosen.step()
+        schedule.step()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            break
+        if step in at:
+            evaluations[step] = task.evaluate(model)
+    return losses, evaluations
