@@ -27,8 +27,8 @@ template <class F, class Scalar>
 struct Any {
   using V = Vec<Scalar>;
   static void value(const Scalar* u, Scalar* value, int n) {
-    for (int i = 0; i < n * V::size(); i += 2 * V::size()) {
-      store_two(value + i, each([](V x) { return F::value(x); }, load_two(u + i)));
+    for (int i = 0; i < n * V::size(); i += V::size()) {
+      F::value(V::loadu(u + i)).store(value + i);
     }
   }
   static void gradient(const Scalar* u, Scalar* value, Scalar* slope, int n) {

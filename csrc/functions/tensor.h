@@ -41,6 +41,9 @@ Tensor divide(const X& x, const Tensor& y) {
   return x / y;
 }
 
+inline Tensor rough_reciprocal(const Tensor& a) { return a.reciprocal(); }
+inline Tensor divide_by_small(const Tensor& x, const Tensor& a) { return x / a; }
+
 inline Tensor exp_minus(const Tensor& a) { return at::exp(-a); }
 inline Tensor one_minus_exp_minus(const Tensor& a) { return -at::expm1(-a); }
 inline Tensor times_exp_minus(const Tensor& x, const Tensor& a) {
