@@ -14,8 +14,8 @@ power: E = e^-r 2^(-n/entries): the slope of erf in coefficients.py without its 
 
 exponential: e^-r = 1 - r + r^2 P(r), |r| <= ln(2)/2.
 logarithm: log(1 + t) = t + t^2 P(t), 1 + t in [sqrt(1/2), sqrt(2)].
-logarithm on pieces: log(m) = log(1 + t) - log(c), t = c m - 1, m in [1, 2), whose first bits are the number of the piece;
-c is 1 on the first one, so that nothing is lost near 0, and 1 / centre on the others. log(1 + t) = t + t^2 P(t).
+logarithm on pieces: log(m) = log(1 + t) - log(c), t = c m - 1, m in [1, 2), whose first bits are the number of the
+piece; c is 1 on the first one, so that nothing is lost near 0, and 1 / centre on the others. log(1 + t) = t + t^2 P(t).
 inverse cube root: y (1 + e P(e)), e = 1 - x y^3, of a guess y within 4%.
 sine: sin(r) = r + r^3 P(r^2), |r| <= pi/2.
 arctangent: 2/pi atan(t) = t P(t^2), |t| <= 1.
