@@ -1,9 +1,14 @@
 // How a loop applies the function, alpha and shift to a block of input: known at compile time (Fixed), or whatever a
 // call asks for (General). Both give
 //   preactivation(x, c, count)     u of `count` elements of channels from c on
-//   value(u), gradient<want_value>(u)   of the function at u; gradient has value, slope and where the slope is alive
+//   Stretch<rows>, prepare_value, prepare_gradient   of up to `stretch` elements of each row what is done ahead of the
+//   rest value(x, c, count, prepared, at), gradient<want_value>(the same)   of the function at u, `at` elements into
+//   the
+//                                  stretch; gradient has value, slope and where the slope is alive
 //   times_alpha(h, alive, c, count)     h alpha where it is alive, else 0
 #pragma once
+#include <limits>
+
 #include "../functions/any.h"
 #include "../functions/study.h"
 #include "memory.h"
@@ -29,12 +34,28 @@ struct Fixed {
                                                                            int64_t) const {
     return each([&](V each_x) { return fmadd(scaled_alpha, each_x, scaled_shift); }, x);
   }
-  template <size_t n>
-  static inline __attribute__((always_inline)) auto value(const Pack<opmath_t<T>, n>& u) {
-    return F::value(u);
+  static constexpr int64_t stretch = std::numeric_limits<int64_t>::max();
+  template <int rows>
+  struct Stretch {};  // nothing is done ahead
+  template <int rows>
+  void prepare_value(Stretch<rows>&, const T*, int64_t, int64_t, int64_t) const {}
+  template <int rows>
+  void prepare_gradient(Stretch<rows>&, const T*, int64_t, int64_t, int64_t) const {}
+
+  template <size_t n, int rows>
+  inline __attribute__((always_inline)) auto value(const Pack<opmath_t<T>, n>& x, int64_t c, int64_t count,
+                                                   const Stretch<rows>&, int64_t) const {
+    return F::value(preactivation(x, c, count));
   }
-  template <bool want_value, size_t n>
-  static inline __attribute__((always_inline)) auto gradient(const Pack<opmath_t<T>, n>& u) {
+  template <bool want_value, size_t n, int rows>
+  inline __attribute__((always_inline)) auto gradient(const Pack<opmath_t<T>, n>& x, int64_t c, int64_t count,
+                                                      const Stretch<rows>&, int, int64_t) const {
+    auto u = preactivation(x, c, count);
+    if (count < chunk_size<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
+      for (size_t r = 0; r < n / vectors; ++r) {
+        set_row(u, r, keep_first<T>(row(u, r), count));
+      }
+    }
     return F::template gradient<want_value>(u);
   }
   template <class Alive>
@@ -87,28 +108,48 @@ struct General {
         weight_offset(Scalar(task.weight_offset)) {}
 
   template <size_t n>
-  Pack<Scalar, n> preactivation(const Pack<Scalar, n>& x, int64_t c, int64_t count) const {
+  inline __attribute__((always_inline)) Pack<Scalar, n> preactivation(const Pack<Scalar, n>& x, int64_t c,
+                                                                      int64_t count) const {
     if (!alphas) {
       return each([&](V each_x) { return fmadd(alpha, each_x, shift); }, x);
     }
     const Chunk<T> a = load<T>(alphas + c, count), s = load<T>(shifts + c, count);
     Pack<Scalar, n> u;
+#pragma GCC unroll 4
     for (size_t k = 0; k < n; ++k) {
       u[k] = fmadd(a[k % vectors], x[k], s[k % vectors]);
     }
     return u;
   }
 
-  template <size_t n>
-  Pack<Scalar, n> value(const Pack<Scalar, n>& u) const {
-    Pack<Scalar, n> v;
-    if (!studies) {
-      f.value(u.data(), v.data(), n);
-      return v;
+  // A call of a function costs its constants and all that the caller has in registers: so it gets a stretch at a time.
+  static constexpr int64_t stretch = 256;
+  template <int rows>
+  struct Stretch {
+    alignas(64) Scalar value[rows][stretch];
+    alignas(64) Scalar slope[rows][stretch];
+  };
+  template <int rows>
+  void prepare_value(Stretch<rows>& to, const T* input, int64_t stride, int64_t c, int64_t count) const {
+    for (int r = 0; r < rows; ++r) {
+      f.value(to.value[r], to.value[r], arguments<false>(to.value[r], input + r * stride, c, count));
     }
-    const Pack<Scalar, n> before = each([&](V x) { return before_function(x); }, u);
-    f.value(before.data(), v.data(), n);
-    return each([&](V x, V y) { return limited_value(mixed(x, y)); }, u, v);
+  }
+  template <int rows>
+  void prepare_gradient(Stretch<rows>& to, const T* input, int64_t stride, int64_t c, int64_t count) const {
+    for (int r = 0; r < rows; ++r) {
+      f.gradient(to.value[r], to.value[r], to.slope[r], arguments<true>(to.value[r], input + r * stride, c, count));
+    }
+  }
+
+  template <size_t n, int rows>
+  inline __attribute__((always_inline)) Pack<Scalar, n> value(const Pack<Scalar, n>& x, int64_t c, int64_t count,
+                                                              const Stretch<rows>& prepared, int64_t at) const {
+    Pack<Scalar, n> v = loaded<n>(prepared.value[0] + at);
+    if (studies) {
+      v = each([&](V each_u, V y) { return limited_value(mixed(each_u, y)); }, preactivation(x, c, count), v);
+    }
+    return v;
   }
 
   template <size_t n>
@@ -116,26 +157,26 @@ struct General {
     Pack<Scalar, n> value, slope;
     std::array<Alive<Scalar>, n> alive;
   };
-  template <bool, size_t n>
-  Gradient<n> gradient(const Pack<Scalar, n>& u) const {
+  template <bool, size_t n, int rows>
+  inline __attribute__((always_inline)) Gradient<n> gradient(const Pack<Scalar, n>& x, int64_t c, int64_t count,
+                                                             const Stretch<rows>& prepared, int first_row,
+                                                             int64_t at) const {
     Gradient<n> out;
-    if (!studies) {
-      f.gradient(u.data(), out.value.data(), out.slope.data(), n);
-    } else {
-      const Pack<Scalar, n> before = each([&](V x) { return before_function(x); }, u);
-      f.gradient(before.data(), out.value.data(), out.slope.data(), n);
-      for (size_t k = 0; k < n; ++k) {
-        const V v = mixed(u[k], out.value[k]);
-        out.slope[k] = limited_slope(u[k], v, out.slope[k]);
-        out.value[k] = limited_value(v);
-      }
+    out.value = loaded<n>(prepared.value[first_row] + at);
+    out.slope = loaded<n>(prepared.slope[first_row] + at);
+    if (studies) {
+      const Pack<Scalar, n> u = preactivation(x, c, count);
+      out.value = each([&](V each_u, V y) { return mixed(each_u, y); }, u, out.value);
+      out.slope = each([&](V each_u, V y, V d) { return limited_slope(each_u, y, d); }, u, out.value, out.slope);
+      out.value = each([&](V y) { return limited_value(y); }, out.value);
     }
-    out.alive = each([](V x) { return differs(x, Scalar(0)); }, out.slope);
+    out.alive = each([](V d) { return differs(d, Scalar(0)); }, out.slope);
     return out;
   }
 
   template <class Alive>
-  Chunk<T> times_alpha(const Chunk<T>& h, const Alive& alive, int64_t c, int64_t count) const {
+  inline __attribute__((always_inline)) Chunk<T> times_alpha(const Chunk<T>& h, const Alive& alive, int64_t c,
+                                                             int64_t count) const {
     const Chunk<T> a = alphas ? load<T>(alphas + c, count) : Chunk<T>{alpha, alpha};
     return each([](auto mask, V x, V y) { return keep(mask, x * y); }, alive, h, a);
   }
@@ -144,6 +185,41 @@ struct General {
  private:
   static double at_channel(const void* parameter, int64_t channel, double otherwise) {
     return parameter && channel >= 0 ? double(static_cast<const Scalar*>(parameter)[channel]) : otherwise;
+  }
+
+  // What f is called with, and how many vectors of it. Lanes that are not there count as 0 for gradients, whatever
+  // alpha and shift are.
+  template <bool of_gradient>
+  int arguments(Scalar* to, const T* input, int64_t c, int64_t count) const {
+    const int n = int((count + chunk_size<T> - 1) / chunk_size<T>) * int(vectors);
+    const auto put = [&](int64_t i, const Chunk<T>& u) __attribute__((always_inline)) {
+      u[0].store(to + i);
+      u[1].store(to + i + V::size());
+    };
+    int64_t i = 0;
+    for (; i + chunk_size<T> <= count; i += chunk_size<T>) {
+      put(i, preactivation(load<T>(input + i, chunk_size<T>), c + i, chunk_size<T>));
+    }
+    if (i < count) {
+      const Chunk<T> u = preactivation(load<T>(input + i, count - i), c + i, count - i);
+      put(i, of_gradient ? keep_first<T>(u, count - i) : u);
+    }
+    if (studies) {
+      for (int k = 0; k < n; ++k) {
+        before_function(V::loadu(to + k * V::size())).store(to + k * V::size());
+      }
+    }
+    return n;
+  }
+  // Vectors of rows that are prepared.
+  template <size_t n>
+  static inline __attribute__((always_inline)) Pack<Scalar, n> loaded(const Scalar* first_row) {
+    Pack<Scalar, n> x;
+#pragma GCC unroll 4
+    for (size_t k = 0; k < n; ++k) {
+      x[k] = V::loadu(first_row + k / vectors * stretch + k % vectors * V::size());
+    }
+    return x;
   }
 
   // The studies around f; study.h has the formula.

@@ -69,11 +69,12 @@ class ScalarSums {
 };
 
 // count <= chunk_size<T> elements of each of `rows` rows, `stride` apart, of channels from c on; grad_input may be
-// null. P is the type of weight.
-template <class W, class P, int rows, class T>
+// null. P is the type of weight. Row `first_row` of what is prepared is theirs, `at` elements into the stretch.
+template <class W, class P, int rows, class T, class Stretch>
 inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
                                                          int64_t stride, const Chunk<T>& weight, int64_t c,
                                                          int64_t count, const typename W::Applied& applied,
+                                                         const Stretch& prepared, int first_row, int64_t at,
                                                          bool bypass_cache, ChannelSums<T>& channel,
                                                          Vec<opmath_t<T>>& alpha, Vec<opmath_t<T>>& shift) {
   using V = Vec<opmath_t<T>>;
@@ -81,13 +82,7 @@ inline __attribute__((always_inline)) void backward_step(const T* grad_output, c
   for (int r = 0; r < rows; ++r) {
     set_row(all_x, r, load<T>(input + r * stride, count));
   }
-  Block<T, rows> u = applied.preactivation(all_x, c, count);
-  if (count < chunk_size<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
-    for (int r = 0; r < rows; ++r) {
-      set_row(u, r, keep_first<T>(row(u, r), count));
-    }
-  }
-  const auto gradient = applied.template gradient<W::channels>(u);
+  const auto gradient = applied.template gradient<W::channels>(all_x, c, count, prepared, first_row, at);
   for (int r = 0; r < rows; ++r) {
     const Chunk<T> x = row(all_x, r), g = load<T>(grad_output + r * stride, count);
     if constexpr (W::channels) {
@@ -138,7 +133,8 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int6
   const auto* input = static_cast<const T*>(task.input) + first_row * channels;
   auto* grad_input = task.grad_input ? static_cast<T*>(task.grad_input) + first_row * channels : nullptr;
   constexpr int side = std::min(rows, rows_at_once);
-  const auto column = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
+  typename W::Applied::template Stretch<rows> prepared;
+  const auto column = [&](int64_t c, int64_t count, int64_t in_stretch) __attribute__((always_inline)) {
     const Chunk<T> w = each([&](V x) { return applied.weight(x); }, load<T>(weight.at(c), count));
     ChannelSums<T> channel;
     V alpha(0), shift(0);
@@ -152,7 +148,7 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int6
     for (int r = 0; r < rows; r += side) {
       const int64_t at = r * channels + c;
       backward_step<W, P, side>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, channels, w, c,
-                                count, applied, bypass_cache, channel, alpha, shift);
+                                count, applied, prepared, r, in_stretch, bypass_cache, channel, alpha, shift);
     }
     add_scalars<W>(sums, channel, alpha, shift);
     const auto add_to = [&](opmath_t<T>* row, const Chunk<T>& sum) {
@@ -170,12 +166,16 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int6
       add_to(to.shift, channel.shift);
     }
   };
-  int64_t c = begin;
-  for (; c + chunk_size<T> <= end; c += chunk_size<T>) {
-    column(c, chunk_size<T>);
-  }
-  if (c < end) {
-    column(c, end - c);
+  for (int64_t c = begin; c < end;) {
+    const int64_t first = c, stop = c + std::min(end - c, W::Applied::stretch);
+    applied.prepare_gradient(prepared, input + c, channels, c, stop - c);
+    for (; c + chunk_size<T> <= stop; c += chunk_size<T>) {
+      column(c, chunk_size<T>, c - first);
+    }
+    if (c < stop) {
+      column(c, stop - c, c - first);
+      c = stop;
+    }
   }
 }
 
@@ -191,20 +191,25 @@ inline void backward_segment(const cpu::BackwardTask& task, int64_t at, int64_t 
   const T* input = static_cast<const T*>(task.input) + at;
   T* grad_input = task.grad_input ? static_cast<T*>(task.grad_input) + at : nullptr;
   ChannelSums<T> all;
+  typename W::Applied::template Stretch<1> prepared;
+  constexpr int64_t at_once = 4 * chunk_size<T>;
+  static_assert(at_once <= W::Applied::stretch);
   for (int64_t i = 0; i < count;) {
+    const int64_t first = i;
+    applied.prepare_gradient(prepared, input + i, 0, 0, std::min(count - i, at_once));
     Vec<opmath_t<T>> alpha(0), shift(0);
     ChannelSums<T> few;
     few.value = all.value;
     few.grad = all.grad;
     const auto step = [&](int64_t n) __attribute__((always_inline)) {
       backward_step<W, P, 1>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, 0, weight, 0, n,
-                             applied, bypass_cache, few, alpha, shift);
+                             applied, prepared, 0, i - first, bypass_cache, few, alpha, shift);
       i += n;
     };
-    for (int steps = 0; steps < 4 && i + chunk_size<T> <= count; ++steps) {
+    while (i - first < at_once && i + chunk_size<T> <= count) {
       step(chunk_size<T>);
     }
-    if (i < count && i + chunk_size < T >> count) {
+    if (i - first < at_once && i < count) {
       weight = keep_first<T>(weight, count - i);  // or an infinite one would make NaN of the 0 in lanes past the end
       step(count - i);
     }

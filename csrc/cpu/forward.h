@@ -30,7 +30,8 @@ inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output,
     return broadcast<T>(per_element ? 0 : opmath_t<T>(*row.at(channel)));
   };
   const Chunk<T> shared_weight = shared(weights), shared_bias = shared(biases);
-  const auto step = [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+  typename Applied::template Stretch<rows> prepared;
+  const auto step = [&](int64_t i, int64_t count, int64_t in_stretch) __attribute__((always_inline)) {
     Block<T, rows> x;
     for (int r = 0; r < rows; ++r) {
       if (prefetches) {
@@ -38,7 +39,7 @@ inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output,
       }
       set_row(x, r, load<T>(input + r * stride + i, count));
     }
-    const auto f = applied.value(applied.preactivation(x, channel + i, count));
+    const auto f = applied.value(x, channel + i, count, prepared, in_stretch);
     const Chunk<T> w = per_element ? load<T>(weights.at(channel + i), count) : shared_weight;
     const Chunk<T> b = per_element ? load<T>(biases.at(channel + i), count) : shared_bias;
     for (int r = 0; r < rows; ++r) {
@@ -46,19 +47,22 @@ inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output,
       store<any_nan>(output + r * stride + i, each(affine, row(f, r), w, b), count, bypass_cache);
     }
   };
-  int64_t i = 0;
-  if (bypass_cache) {  // up to where the output is aligned
+  int64_t aligned = 0;  // up to where the output is not
+  if (bypass_cache) {
     constexpr int64_t width = Vec<T>::size();
     const int64_t past = reinterpret_cast<uintptr_t>(output) / sizeof(T) % width;
-    if (past && n > chunk_size<T>) {
-      step(0, i = width - past);
+    aligned = past && n > chunk_size<T> ? width - past : 0;
+  }
+  for (int64_t i = 0; i < n;) {
+    const int64_t first = i, end = i < aligned ? aligned : i + std::min(n - i, Applied::stretch);
+    applied.prepare_value(prepared, input + i, stride, channel + i, end - i);
+    for (; i + chunk_size<T> <= end; i += chunk_size<T>) {
+      step(i, chunk_size<T>, i - first);
     }
-  }
-  for (; i + chunk_size<T> <= n; i += chunk_size<T>) {
-    step(i, chunk_size<T>);
-  }
-  if (i < n) {
-    step(i, n - i);
+    if (i < end) {
+      step(i, end - i, i - first);
+      i = end;
+    }
   }
 }
 

@@ -95,11 +95,11 @@ void evaluate_untuned(const cpu::Evaluate& call) {
   const auto& f = any_function<Scalar>(call.function);
   for (int64_t i = 0; i < call.count; i += V::size()) {
     const int64_t n = std::min<int64_t>(V::size(), call.count - i);
-    const V u[2] = {V::loadu(static_cast<const Scalar*>(call.u) + i, n), V(0)};
-    V value[2], in_sums[2], slope[2];
+    alignas(64) Scalar u[2 * V::size()] = {}, value[2 * V::size()], in_sums[2 * V::size()], slope[2 * V::size()];
+    V::loadu(static_cast<const Scalar*>(call.u) + i, n).store(u);
     f.value(u, value, 2);
     f.gradient(u, in_sums, slope, 2);
-    store_results(call, i, n, value[0], in_sums[0], slope[0]);
+    store_results(call, i, n, V::loadu(value), V::loadu(in_sums), V::loadu(slope));
   }
 }
 

@@ -5,25 +5,37 @@
 
 namespace derf::CPU_CAPABILITY {
 
-// n vectors, a multiple of two.
+// n vectors, an even number, that are aligned to vectors. They may be read and written in the same place. (Not arrays
+// of Vec: those are filled with zeros first, and copied where they are returned.)
 template <class Scalar>
 struct AnyFunction {
-  void (*value)(const Vec<Scalar>* u, Vec<Scalar>* value, int n);
-  void (*gradient)(const Vec<Scalar>* u, Vec<Scalar>* value, Vec<Scalar>* slope, int n);
+  void (*value)(const Scalar* u, Scalar* value, int n);
+  void (*gradient)(const Scalar* u, Scalar* value, Scalar* slope, int n);
 };
+
+template <class Scalar>
+inline __attribute__((always_inline)) Pack<Scalar, 2> load_two(const Scalar* from) {
+  return {Vec<Scalar>::loadu(from), Vec<Scalar>::loadu(from + Vec<Scalar>::size())};
+}
+template <class Scalar>
+inline __attribute__((always_inline)) void store_two(Scalar* to, const Pack<Scalar, 2>& x) {
+  x[0].store(to);
+  x[1].store(to + Vec<Scalar>::size());
+}
 
 template <class F, class Scalar>
 struct Any {
-  static void value(const Vec<Scalar>* u, Vec<Scalar>* value, int n) {
-    for (int i = 0; i < n; ++i) {
-      value[i] = F::value(u[i]);
+  using V = Vec<Scalar>;
+  static void value(const Scalar* u, Scalar* value, int n) {
+    for (int i = 0; i < n * V::size(); i += V::size()) {
+      F::value(V::loadu(u + i)).store(value + i);
     }
   }
-  static void gradient(const Vec<Scalar>* u, Vec<Scalar>* value, Vec<Scalar>* slope, int n) {
-    for (int i = 0; i < n; ++i) {
-      const auto both = F::value_and_slope(u[i]);
-      value[i] = both.value;
-      slope[i] = both.slope;
+  static void gradient(const Scalar* u, Scalar* value, Scalar* slope, int n) {
+    for (int i = 0; i < n * V::size(); i += V::size()) {
+      const auto both = F::value_and_slope(V::loadu(u + i));
+      both.value.store(value + i);
+      both.slope.store(slope + i);
     }
   }
 };
@@ -33,23 +45,22 @@ template <template <class> class F, class Scalar>
 struct AnyTuned {
   using V = Vec<Scalar>;
   using Tuned = F<Scalar>;
-  static void value(const V* u, V* value, int n) {
-    for (int i = 0; i < n; i += 2) {
-      const Pack<Scalar, 2> x{u[i] * V(Scalar(Tuned::value_unit)), u[i + 1] * V(Scalar(Tuned::value_unit))};
-      const auto y = Tuned::value(x);
-      value[i] = y[0];
-      value[i + 1] = y[1];
+  static void value(const Scalar* u, Scalar* value, int n) {
+    for (int i = 0; i < n * V::size(); i += 2 * V::size()) {
+      store_two(value + i, Tuned::value(in_unit(load_two(u + i), Tuned::value_unit)));
     }
   }
-  static void gradient(const V* u, V* value, V* slope, int n) {
-    for (int i = 0; i < n; i += 2) {
-      const Pack<Scalar, 2> x{u[i] * V(Scalar(Tuned::gradient_unit)), u[i + 1] * V(Scalar(Tuned::gradient_unit))};
-      const auto y = Tuned::template gradient<true>(x);
-      for (int k = 0; k < 2; ++k) {
-        value[i + k] = y.value[k];
-        slope[i + k] = keep(y.alive[k], y.slope[k]);
-      }
+  static void gradient(const Scalar* u, Scalar* value, Scalar* slope, int n) {
+    for (int i = 0; i < n * V::size(); i += 2 * V::size()) {
+      const auto y = Tuned::template gradient<true>(in_unit(load_two(u + i), Tuned::gradient_unit));
+      store_two(value + i, y.value);
+      store_two(slope + i, each([](auto alive, V x) { return keep(alive, x); }, y.alive, y.slope));
     }
+  }
+
+ private:
+  static inline __attribute__((always_inline)) Pack<Scalar, 2> in_unit(const Pack<Scalar, 2>& u, double unit) {
+    return each([&](V x) { return x * V(Scalar(unit)); }, u);
   }
 };
 template <class F, class Scalar>

@@ -59,6 +59,28 @@ constexpr NumberIn<V> largest_number = std::numeric_limits<NumberIn<V>>::max();
 template <class V>
 constexpr NumberIn<V> smallest_normal = std::numeric_limits<NumberIn<V>>::min();
 
+// 1 / a, a >= 2^-100, within 2^-21; where a > 2^100 it may be 0.
+template <class V>
+DERF_INLINE V rough_reciprocal(V a) {
+#if defined(CPU_CAPABILITY)
+  if constexpr (!is_wide<V>) {
+    return select_greater(a, number<V>(0x1p100), number<V>(0), reciprocal_of_normal(a));
+  }
+#endif
+  return divide(number<V>(1), a);
+}
+// x / a, 1 <= a <= 2^10
+template <class V>
+DERF_INLINE V divide_by_small(V x, V a) {
+#if defined(CPU_CAPABILITY)
+  if constexpr (!is_wide<V>) {
+    const V r = reciprocal_of_normal(a), q = x * r;
+    return fmadd(fnmadd(q, a, x), r, q);
+  }
+#endif
+  return divide(x, a);
+}
+
 template <class V>
 DERF_INLINE V select_infinite(V a, V x, V y) {
   return select_greater(a, V(largest_number<V>), x, y);
@@ -142,9 +164,29 @@ DERF_INLINE V times_exp_minus(V x, V a) {
   return fmadd(x, parts.q, x) * two_to_minus(n) * two_to_minus(parts.n - n);
 }
 
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+// log(1 + a), y being 1 + a rounded, by the piece that the first bits of y's mantissa m say: a times that piece's c is
+// t, and a itself on the first one. From 2 on the rounding of y no longer counts, and m - 1 takes the place of a.
+DERF_INLINE Vec<float> log1p_on_pieces(Vec<float> a) {
+  using V = Vec<float>;
+  using P = coefficients::LogarithmOnPieces<pieces_in_register>;
+  const V one(1), y = one + a, below_two(0x1.fffffep0f);
+  const V piece = from_bits<float>(shifted_right<float>(bits(y), pieces_in_register == 16 ? 19 : 20));
+  const V c = lookup(P::c, piece), whole = fmadd(exponent_of(y), V(0x1.62e43p-1f), lookup(P::log, piece));
+  const V t = fmadd(select_greater(y, below_two, mantissa_of(y) - one, a), c, c - one);
+  const V result = fmadd(t * t, horner<P, 0, 1>(t), t) + whole;
+  return pieces_in_register == 16 ? result : select_infinite(a, a, result);
+}
+#endif
+
 // With 1 + a = 2^n (1 + t): t has one rounding, and a itself is t where n = 0.
 template <class V>
 DERF_INLINE V log1p(V a) {
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+  if constexpr (!is_wide<V>) {
+    return log1p_on_pieces(a);
+  }
+#endif
   using Scalar = NumberIn<V>;
   constexpr int mantissa = is_wide<V> ? 52 : 23;
   constexpr auto root_of_half =
@@ -176,28 +218,46 @@ DERF_INLINE V arcsinh_to_one(V a) {
   return select_greater(a, number<V>(1.176), number<V>(2), near);
 }
 
-// a^(-1/3): a guess by the exponent, within 4%, and steps that cube its error.
+// Whole numbers of 32 bits as the nearest float, and back.
+#if defined(CPU_CAPABILITY)
+template <class V>
+DERF_INLINE V rounded_to_number(Bits<float> x) {
+  return std::bit_cast<V>(__builtin_convertvector(x, typename NativeVector<float, sizeof(V)>::type));
+}
+DERF_INLINE Bits<float> rounded_to_bits(Vec<float> x) {
+  return __builtin_convertvector(std::bit_cast<typename NativeVector<float, sizeof(x)>::type>(x), Bits<float>);
+}
+#else
+template <class V>
+DERF_INLINE V rounded_to_number(int32_t x) {
+  return V(x);
+}
+DERF_INLINE int32_t rounded_to_bits(float x) { return int32_t(x); }
+#endif
+
+// a^(-1/3): a guess by the exponent, within 3.5%, and steps that cube its error, or a polynomial of it in a single one.
 template <class V>
 DERF_INLINE V inverse_cube_root(V a) {
   using Scalar = NumberIn<V>;
   const V normal(smallest_normal<V>);
   const V up = number<V>(is_wide<V> ? 0x1p54 : 0x1p24), back = number<V>(is_wide<V> ? 0x1p18 : 0x1p8);
   const V x = select_greater(normal, a, a * up, a);
-  auto third = shifted_right<Scalar>(bits(x), 2);
-  third = third + shifted_right<Scalar>(third, 2);
-  third = third + shifted_right<Scalar>(third, 4);
-  third = third + shifted_right<Scalar>(third, 8);
-  constexpr auto origin = [] {
-    if constexpr (is_wide<V>) {
-      return int64_t(0x553ef0ff289dd796);
-    } else {
-      return int32_t(0x54a2fa8c);
+  V y;
+  if constexpr (is_wide<V>) {
+    auto third = shifted_right<Scalar>(bits(x), 2);
+    third = third + shifted_right<Scalar>(third, 2);
+    third = third + shifted_right<Scalar>(third, 4);
+    third = third + shifted_right<Scalar>(third, 8);
+    y = from_bits<Scalar>(0x553ef0ff289dd796 - third);
+    for (int step = 0; step < 3; ++step) {
+      const V e = fnmadd(x * y * y, y, number<V>(1));
+      y = fmadd(y * e, fmadd(e, number<V>(2. / 9), number<V>(1. / 3)), y);
     }
-  }();
-  V y = from_bits<Scalar>(origin - third);
-  for (int step = 0; step < (is_wide<V> ? 3 : 2); ++step) {
+  } else {
+    y = from_bits<Scalar>(
+        rounded_to_bits(fmadd(rounded_to_number<V>(bits(x)), number<V>(-1. / 3), number<V>(0x54a1f600))));
     const V e = fnmadd(x * y * y, y, number<V>(1));
-    y = fmadd(y * e, fmadd(e, number<V>(2. / 9), number<V>(1. / 3)), y);
+    y = fmadd(y * e, horner<coefficients::InverseCubeRoot<Scalar>, 0, 1>(e), y);
   }
   return select_greater(normal, a, y * back, y);
 }

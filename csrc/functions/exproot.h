@@ -15,7 +15,7 @@ struct Exproot {
   template <class V>
   DERF_INLINE static ValueAndSlope<V> value_and_slope(V u) {
     const V a = magnitude(u), root = square_root(a);
-    const V slope = divide(exp_minus(root) * number<V>(0.5), root);
+    const V slope = exp_minus(root) * number<V>(0.5) * rough_reciprocal(root);
     return {with_sign_of(one_minus_exp_minus(root), u), zero_where_zero(slope, a)};
   }
 

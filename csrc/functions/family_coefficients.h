@@ -10,11 +10,13 @@ template <class Scalar> struct TanhNearInThread;
 template <class Scalar> struct TanhNearInShortThread;
 template <class Scalar, int entries, bool in_base_2> struct Power;
 template <class Scalar> struct Pi;
+template <int pieces> struct LogarithmOnPieces;
 template <class Scalar> struct Exponential;
 template <class Scalar> struct Logarithm;
 template <class Scalar> struct Sine;
 template <class Scalar> struct Arcsinh;
 template <class Scalar> struct ArcsinhToOne;
+template <class Scalar> struct InverseCubeRoot;
 template <class Scalar> struct Arctangent;
 
 template <> struct TanhValue<double, 16, 14> {  // |P - exact| < 2^-52.5
@@ -359,6 +361,13 @@ template <> struct ArcsinhToOne<double> {  // relative error < 2^-54
        -0x1.a42670fe79ac6p-16, 0x1.31e36293fb096p-18, -0x1.1a29a263fcdc4p-21, 0x1.eeb63a68361b6p-26};
 };
 
+template <> struct InverseCubeRoot<float> {  // relative error < 2^-25
+  static constexpr int degree = 4;
+  static constexpr float polynomial[] = {
+       0x1.5555560000000p-2f, 0x1.c7191c0000000p-3f, 0x1.61f3d00000000p-3f, 0x1.2aa41a0000000p-3f,
+       0x1.03c6480000000p-3f};
+};
+
 template <> struct Arctangent<float> {  // relative error < 2^-25.9
   static constexpr int degree = 8;
   static constexpr float polynomial[] = {
@@ -375,6 +384,35 @@ template <> struct Arctangent<double> {  // relative error < 2^-55
        0x1.32810bff49b7bp-5, -0x1.11346510b17d8p-5, 0x1.e756575bd0452p-6, -0x1.aa819670b63bap-6,
        0x1.62b9527c9ec8ep-6, -0x1.0c982418426e5p-6, 0x1.60a1a0c37ac55p-7, -0x1.7cee6075dc338p-8,
        0x1.3f595bd0a22cap-9, -0x1.8108eaac4dd84p-11, 0x1.26a33c5c049e3p-13, -0x1.aba08e04925f1p-17};
+};
+
+template <> struct LogarithmOnPieces<16> {  // relative error < 2^-27
+  static constexpr int degree = 3;
+  alignas(64) static constexpr float c[16] = {
+       0x1.0000000000000p+0f, 0x1.d41d420000000p-1f, 0x1.bacf920000000p-1f, 0x1.a41a420000000p-1f,
+       0x1.8f9c180000000p-1f, 0x1.7d05f40000000p-1f, 0x1.6c16c20000000p-1f, 0x1.5c98820000000p-1f,
+       0x1.4e5e0a0000000p-1f, 0x1.4141420000000p-1f, 0x1.3521d00000000p-1f, 0x1.29e4120000000p-1f,
+       0x1.1f70480000000p-1f, 0x1.15b1e60000000p-1f, 0x1.0c97140000000p-1f, 0x1.0410420000000p-1f};
+  alignas(64) static constexpr float log[16] = {
+       0x0.0p+0f, 0x1.6f0d280000000p-4f, 0x1.29552c0000000p-3f, 0x1.9525a80000000p-3f,
+       0x1.fb918c0000000p-3f, 0x1.2e8e2c0000000p-2f, 0x1.5d1bda0000000p-2f, 0x1.89a33a0000000p-2f,
+       0x1.b44f7a0000000p-2f, 0x1.dd469e0000000p-2f, 0x1.02552a0000000p-1f, 0x1.154c3e0000000p-1f,
+       0x1.2795e00000000p-1f, 0x1.393e0e0000000p-1f, 0x1.4a4f880000000p-1f, 0x1.5ad4020000000p-1f};
+  static constexpr float polynomial[] = {
+       -0x1.0000020000000p-1f, 0x1.55580c0000000p-2f, -0x1.fff1500000000p-3f, 0x1.7fbc5a0000000p-3f};
+};
+
+template <> struct LogarithmOnPieces<8> {  // relative error < 2^-26.5
+  static constexpr int degree = 4;
+  alignas(64) static constexpr float c[8] = {
+       0x1.0000000000000p+0f, 0x1.af286c0000000p-1f, 0x1.8618620000000p-1f, 0x1.642c860000000p-1f,
+       0x1.47ae140000000p-1f, 0x1.2f684c0000000p-1f, 0x1.1a7b960000000p-1f, 0x1.0842100000000p-1f};
+  alignas(64) static constexpr float log[8] = {
+       0x0.0p+0f, 0x1.5ff3060000000p-3f, 0x1.1675ca0000000p-2f, 0x1.739d7e0000000p-2f,
+       0x1.c8ff7e0000000p-2f, 0x1.0be72e0000000p-1f, 0x1.307d740000000p-1f, 0x1.52a2d40000000p-1f};
+  static constexpr float polynomial[] = {
+       -0x1.fffffc0000000p-2f, 0x1.55560e0000000p-2f, -0x1.00172a0000000p-2f, 0x1.9825900000000p-3f,
+       -0x1.20bf820000000p-3f};
 };
 
 template <> struct Pi<float> {

@@ -14,6 +14,9 @@ power: E = e^-r 2^(-n/entries): the slope of erf in coefficients.py without its 
 
 exponential: e^-r = 1 - r + r^2 P(r), |r| <= ln(2)/2.
 logarithm: log(1 + t) = t + t^2 P(t), 1 + t in [sqrt(1/2), sqrt(2)].
+logarithm on pieces: log(m) = log(1 + t) - log(c), t = c m - 1, m in [1, 2), whose first bits are the number of the
+piece; c is 1 on the first one, so that nothing is lost near 0, and 1 / centre on the others. log(1 + t) = t + t^2 P(t).
+inverse cube root: y (1 + e P(e)), e = 1 - x y^3, of a guess y within 4%.
 sine: sin(r) = r + r^3 P(r^2), |r| <= pi/2.
 arctangent: 2/pi atan(t) = t P(t^2), |t| <= 1.
 arcsinh: asinh(a) = a + a^3 P(a^2), a <= 1/2, or up to where it is 1.
@@ -83,10 +86,12 @@ ELEMENTARY = [
     ("Arcsinh", "double", 12, 54),
     ("ArcsinhToOne", "float", 10, 25),
     ("ArcsinhToOne", "double", 23, 54),
+    ("InverseCubeRoot", "float", 4, 25),
     ("Arctangent", "float", 8, 25.9),
     ("Arctangent", "double", 19, 55),
 ]
-
+# pieces, degree, bits of relative accuracy
+LOGARITHM_ON_PIECES = [(16, 3, 27), (8, 4, 26.5)]
 
 # type, bits of a part: whole numbers and halves below 2^12 (2^19) give exact products
 PI = [("float", 11), ("double", 33)]
@@ -124,6 +129,11 @@ def elementary(name):
             lambda v, p: 1 + v * p,
             (mpf(0), (pi / 2) ** 2),
         ),
+        "InverseCubeRoot": (
+            lambda e: ((1 - e) ** (-mpf(1) / 3) - 1) / e if abs(e) > NEGLIGIBLE else mpf(1) / 3,
+            lambda e, p: 1 + e * p,
+            (mpf("-0.107"), mpf("0.107")),
+        ),
         "Arcsinh": (arcsinh_near_0, lambda v, p: 1 + v * p, (mpf(0), mpf(1) / 4)),
         "ArcsinhToOne": (arcsinh_near_0, lambda v, p: 1 + v * p, (mpf(0), sinh(1) ** 2 * mpf("1.001"))),
         "Arctangent": (
@@ -134,8 +144,9 @@ def elementary(name):
     }[name]
 
 
-def elementary_polynomial(name, degree, bits):
+def elementary_polynomial(name, degree, bits, ends=None):
     f, whole, (low, high) = elementary(name)
+    low, high = ends or (low, high)
 
     def weight(x):  # how much a change of the polynomial changes the whole, relatively
         if abs(x) < NEGLIGIBLE:
@@ -148,6 +159,13 @@ def elementary_polynomial(name, degree, bits):
     if worst > mpf(2) ** -bits:
         raise SystemExit(f"{name}, {degree}: error 2^{float(log(worst, 2)):.2f}, want 2^-{bits}")
     return p
+
+
+def logarithm_on_pieces(pieces, degree, bits):
+    """c and -log(c) of each piece, and P."""
+    c = [mpf(1), *(rounded(2 / (2 + (2 * k + 1) / mpf(pieces))) for k in range(1, pieces))]
+    ends = [c[k // 2] * (1 + mpf((k + 1) // 2) / pieces) - 1 for k in range(2 * pieces)]
+    return c, [-log(x) for x in c], elementary_polynomial("Logarithm", degree, bits, (min(ends), max(ends)))
 
 
 def ends_of_pieces(pieces, origin):
@@ -245,6 +263,7 @@ def header():
         "template <class Scalar> struct TanhNearInShortThread;",
         "template <class Scalar, int entries, bool in_base_2> struct Power;",
         "template <class Scalar> struct Pi;",
+        "template <int pieces> struct LogarithmOnPieces;",
         *(f"template <class Scalar> struct {name};" for name in dict.fromkeys(row[0] for row in ELEMENTARY)),
     ]
     for ctype, pieces, degree, origin, first_above, bits in TANH_VALUE:
@@ -300,6 +319,17 @@ def header():
             f"template <> struct {name}<{ctype}> {{  // relative error < 2^-{bits}",
             f"  static constexpr int degree = {degree};",
             f"  static constexpr {ctype} polynomial[] = {{\n       {rows(ctype, p, 4)}}};",
+            "};",
+        ]
+    for pieces, degree, bits in LOGARITHM_ON_PIECES:
+        c, logs, p = logarithm_on_pieces(pieces, degree, bits)
+        out += [
+            "",
+            f"template <> struct LogarithmOnPieces<{pieces}> {{  // relative error < 2^-{bits}",
+            f"  static constexpr int degree = {degree};",
+            f"  alignas(64) static constexpr float c[{pieces}] = {{\n       {rows('float', c, 4)}}};",
+            f"  alignas(64) static constexpr float log[{pieces}] = {{\n       {rows('float', logs, 4)}}};",
+            f"  static constexpr float polynomial[] = {{\n       {rows('float', p, 4)}}};",
             "};",
         ]
     for ctype, bits in PI:

@@ -19,7 +19,7 @@ struct Logquad {
   template <class V>
   DERF_INLINE static ValueAndSlope<V> value_and_slope(V u) {
     const V a = magnitude(u), x = at_most(a, number<V>(0x1p60));
-    return {value(u), divide(x + x, fmadd(a, a, number<V>(1)))};
+    return {value(u), (x + x) * rough_reciprocal(fmadd(a, a, number<V>(1)))};
   }
 
   template <class V>

@@ -14,7 +14,7 @@ struct Logsign {
 
   template <class V>
   DERF_INLINE static ValueAndSlope<V> value_and_slope(V u) {
-    return {value(u), divide(number<V>(1), magnitude(u) + number<V>(1))};
+    return {value(u), rough_reciprocal(magnitude(u) + number<V>(1))};
   }
 
   template <class V>

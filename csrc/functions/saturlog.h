@@ -9,16 +9,16 @@ struct Saturlog {
 
   template <class V>
   DERF_INLINE static V value(V u) {
-    const V a = magnitude(u), log = log1p(a), y = divide(log, log + number<V>(1));
+    const V a = magnitude(u), log = at_most(log1p(a), number<V>(800));
+    const V y = divide_by_small(log, log + number<V>(1));
     return with_sign_of(select_infinite(a, number<V>(1), y), u);
   }
 
   // slope = 1 / ((|u| + 1) (L + 1)^2)
   template <class V>
   DERF_INLINE static ValueAndSlope<V> value_and_slope(V u) {
-    const V a = magnitude(u), log = log1p(a), r = divide(number<V>(1), log + number<V>(1));
-    const V slope = divide(r * r, a + number<V>(1));
-    return {with_sign_of(select_infinite(a, number<V>(1), log * r), u), slope};
+    const V a = magnitude(u), r = rough_reciprocal(at_most(log1p(a), number<V>(800)) + number<V>(1));
+    return {value(u), r * r * rough_reciprocal(a + number<V>(1))};
   }
 
   template <class V>

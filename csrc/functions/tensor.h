@@ -49,6 +49,9 @@ inline Tensor square_root(const Tensor& a) { return a.sqrt(); }
 using at::divide;
 inline Tensor divide(const Number& x, const Tensor& y) { return at::reciprocal(y) * x.value; }
 
+inline Tensor rough_reciprocal(const Tensor& a) { return a.reciprocal(); }
+inline Tensor divide_by_small(const Tensor& x, const Tensor& a) { return x / a; }
+
 inline Tensor exp_minus(const Tensor& a) { return at::exp(-a); }
 inline Tensor one_minus_exp_minus(const Tensor& a) { return -at::expm1(-a); }
 inline Tensor times_exp_minus(const Tensor& x, const Tensor& a) {

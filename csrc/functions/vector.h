@@ -14,6 +14,7 @@
 //   any_greater(a, b)                  whether a > b anywhere
 //   square_root(x)                     rounded correctly
 //   reciprocal_of_normal(x)            within 2^-22 (double: 2^-52), where x and 1/x are normal numbers
+//   exponent_of(y), mantissa_of(y)     of a number y >= 1 (where there are tables)
 //   lookup(table, rounded)             table[k], k the whole number in the lowest bits, modulo the table's size; a
 //   table
 //                                      of one entry, or of as many as a register has lanes

@@ -58,6 +58,18 @@ inline Vec<float> reciprocal_of_normal(Vec<float> x) {  // 11 bits, and a step t
 }
 inline Vec<double> reciprocal_of_normal(Vec<double> x) { return Vec<double>(1) / x; }
 
+// y = 2^n m, 1 <= m < 2, y being 1 at least: n, 128 where y is infinite, and m.
+constexpr int pieces_in_register = 8;
+inline Vec<float> exponent_of(Vec<float> y) {
+  const __m256i magic = _mm256_castps_si256(_mm256_set1_ps(0x1.8p23f));
+  const __m256i n = _mm256_add_epi32(_mm256_srli_epi32(_mm256_castps_si256(y), 23), magic);
+  return _mm256_sub_ps(_mm256_castsi256_ps(n), _mm256_set1_ps(0x1.8p23f + 127));
+}
+inline Vec<float> mantissa_of(Vec<float> y) {
+  const __m256 bits = _mm256_and_ps(y, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffff)));
+  return _mm256_or_ps(bits, _mm256_set1_ps(1));
+}
+
 template <class Scalar>
 inline Vec<Scalar> lookup(const Scalar (&table)[1], Vec<Scalar>) {
   return Vec<Scalar>(table[0]);

@@ -73,6 +73,11 @@ inline Vec<double> reciprocal_of_normal(Vec<double> x) {
   return fmadd(fnmadd(x, guess, Vec<double>(1)), guess, guess);
 }
 
+// y = 2^n m, 1 <= m < 2, y being 1 at least: n, infinite where y is, and m.
+constexpr int pieces_in_register = 16;
+inline Vec<float> exponent_of(Vec<float> y) { return _mm512_getexp_ps(y); }
+inline Vec<float> mantissa_of(Vec<float> y) { return _mm512_getmant_ps(y, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src); }
+
 template <class Scalar>
 inline Vec<Scalar> lookup(const Scalar (&table)[1], Vec<Scalar>) {
   return Vec<Scalar>(table[0]);

@@ -12,6 +12,8 @@
 //   zero_where_zero(x, a)               0 where a is 0, else x
 //   square_root(a)
 //   divide(x, a)                        x / a; where a > 2^126 it may be 0
+//   rough_reciprocal(a)                 1 / a within 2^-21, for slopes; a >= 2^-100, and where a > 2^100 it may be 0
+//   divide_by_small(x, a)               x / a, 1 <= a <= 2^10
 //   exp_minus(a), one_minus_exp_minus(a), times_exp_minus(x, a)    e^-a, 1 - e^-a, x e^-a, which may be denormal
 //   log1p(a), arcsinh(a)
 //   arcsinh_to_one(a)                   arcsinh up to 1, and more than 1 beyond

@@ -102,6 +102,22 @@ Vector shuffle_quarters(Vector a, Vector b, int which) {
   return std::bit_cast<Vector>(std::array{x[which & 3], x[which >> 2 & 3], y[which >> 4 & 3], y[which >> 6 & 3]});
 }
 
+// x = 2^n m: n and m, for x > 0.
+inline __m512 exponent(__m512 x) {
+  auto lanes = std::bit_cast<LanesOf<__m512, float>>(x);
+  for (float& lane : lanes) {
+    lane = __builtin_logbf(lane);
+  }
+  return std::bit_cast<__m512>(lanes);
+}
+inline __m512 mantissa(__m512 x) {
+  auto lanes = std::bit_cast<LanesOf<__m512, float>>(x);
+  for (float& lane : lanes) {
+    lane = lane > __FLT_MAX__ ? 1 : lane == lane ? __builtin_ldexpf(lane, -__builtin_ilogbf(lane)) : lane;
+  }
+  return std::bit_cast<__m512>(lanes);
+}
+
 // The instruction errs by up to 2^-14: here it does so by as much, up or down as the bits have it.
 template <class Vector, class Lane>
 Vector reciprocal(Vector x) {
@@ -187,6 +203,8 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_extracti32x8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
+#undef _mm512_getexp_ps
+#undef _mm512_getmant_ps
 #undef _mm512_rcp14_ps
 #undef _mm512_rcp14_pd
 #undef _mm512_sqrt_ps
@@ -197,6 +215,8 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_shuffle_i32x4
 #undef _mm512_shuffle_i64x2
 
+#define _mm512_getexp_ps(x) on_host::exponent(x)
+#define _mm512_getmant_ps(x, interval, sign) on_host::mantissa(x)
 #define _mm512_rcp14_ps(x) on_host::reciprocal<__m512, float>(x)
 #define _mm512_rcp14_pd(x) on_host::reciprocal<__m512d, double>(x)
 #define _mm512_load_ps(p) on_host::load_aligned<__m512>(p)
