@@ -224,6 +224,18 @@ class PointwiseNorm(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer; see :func:`derf.functional.pointwise_norm` for dtypes, layouts and errors."""
         if isinstance(self.function, str):
+            # Each option that is passed costs half a microsecond.
+            unshifted = self.input_shift == 0.0 and self.output_shift == 0.0 and self.sign == 1
+            if unshifted and self.dead_zone == 0.0 and self.linear_mix == 0.0 and self.clip is None:
+                return torch.ops.derf.pointwise_norm(
+                    input,
+                    self.alpha,
+                    self.shift,
+                    self.weight,
+                    self.bias,
+                    function=self.function,
+                    channel_dim=self.channel_dim,
+                )
             return torch.ops.derf.pointwise_norm(
                 input,
                 self.alpha,
