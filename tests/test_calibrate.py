@@ -481,6 +481,9 @@ try:
     derf.calibrate(network(), batches() if rank else [], progress=False)
 except (RuntimeError, ValueError) as error:
     assert "must not be empty" in str(error), error
+    import os
+    os._exit(0)  # after all results are written: gloo's threads abort at exit now and then
+raise AssertionError("an empty share of the batches was taken")
 """
     processes = [
         subprocess.Popen([sys.executable, "-c", program, str(rank), "parallel"], stderr=subprocess.PIPE, text=True)
