@@ -25,7 +25,7 @@ hypothesis.settings.load_profile(os.environ.get("DERF_TEST_PROFILE", "full"))
 
 def _cuda_kernels():
     """Whether a CUDA device is present and this build of the package has kernels. Where it has, they must run: a launch
-    that fails here fails the run, lest it pass without a test on the device."""
+    that fails here fails the run, which would pass without a test on the device else."""
     if not torch.cuda.is_available() or "\nCUDA kernels: yes" not in derf.show_config():
         return False
     one = torch.ones(1, device="cuda")

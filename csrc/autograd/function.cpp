@@ -10,14 +10,22 @@
 #include "../registration.h"
 #include "node.h"
 
-namespace derf::composite {
+namespace derf {
+namespace {
 
-Tensor function(Function f, const Tensor& u, int64_t order) {
+const auto& function_operator() {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("derf::function", "")
                              .typed<Tensor(const Tensor&, std::string_view, int64_t)>();
-  return op.call(u, name_of(f), order);
+  return op;
 }
+
+}  // namespace
+}  // namespace derf
+
+namespace derf::composite {
+
+Tensor function(Function f, const Tensor& u, int64_t order) { return function_operator().call(u, name_of(f), order); }
 
 }  // namespace derf::composite
 
@@ -65,12 +73,9 @@ Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_vie
     return composite::formula(d.function, u, order);
   }
   const auto node = FunctionBackward::make_if_needed(d, {&u});
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("derf::function", "")
-                             .typed<Tensor(const Tensor&, std::string_view, int64_t)>();
   const Tensor value = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
-    return op.redispatch(keys & c10::after_ADInplaceOrView_keyset, u, function, order);
+    return function_operator().redispatch(keys & c10::after_ADInplaceOrView_keyset, u, function, order);
   }();
   if (node) {
     torch::autograd::set_history(value, node);

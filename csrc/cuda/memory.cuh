@@ -35,7 +35,7 @@ struct alignas(width * 2) Pairs {
 template <class T, int width>
 using Loaded = std::conditional_t<in_pairs<T, width>, Pairs<width>, Packet<T, width>>;
 
-// The type that memory is accessed by: for 128 bits one of CUDA's own, lest the compiler take a packet apart.
+// The type that memory is accessed by: for 128 bits one of CUDA's own, or the compiler takes a packet apart.
 template <class Packet>
 using Access = std::conditional_t<sizeof(Packet) == sizeof(uint4), uint4, Packet>;
 

@@ -21,7 +21,7 @@ def start(
     r"""Set where every :class:`derf.Derf` of a model starts from one batch of data, and return the model.
 
     A normalization layer makes its output as large as 1 whatever comes in. A Derf whose alpha is fixed does not: where
-    its input is small it passes on next to nothing, and training stands still. Here each layer starts with the slope
+    its input is small it passes on next to nothing, and training gets stuck. Here each layer starts with the slope
     that a norm has on this data,
 
     .. math:: \gamma = \mathrm{bound}, \qquad \alpha = \frac{\mathrm{gain}}{\mathrm{bound} \cdot \mathrm{rms}(x)}
