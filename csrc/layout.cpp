@@ -196,8 +196,10 @@ ChannelParameter Layout::channel_parameter(size_t index) {
   return describe(is_grouped ? shape.channels : 0);
 }
 
+bool Layout::lies_like_input(const Tensor& tensor) const { return same_memory_order(tensor, input.strides()); }
+
 const void* Layout::matching(const Tensor& tensor) {
-  if (same_memory_order(tensor, input.strides())) {
+  if (lies_like_input(tensor)) {
     return tensor.const_data_ptr();
   }
   kept_grad_output_ = at::empty_strided(input.sizes(), input.strides(), input.options()).copy_(tensor);

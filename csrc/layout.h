@@ -43,6 +43,9 @@ class Layout {
   // The numbers of a tensor of input's shape, laid out in memory like `input`.
   const void* matching(const Tensor& tensor);
 
+  // Whether a tensor of input's shape is laid out in memory like `input`.
+  bool lies_like_input(const Tensor& tensor) const;
+
   // A result laid out like `input` (or undefined), in the memory order that the meta kernel promises.
   Tensor restore(const Tensor& result) const;
 

@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include "operators.h"
+#include "out.h"
 #include "registration.h"
 
 namespace {
@@ -31,15 +32,23 @@ TORCH_LIBRARY(derf, m) {
       "derf_backward(Tensor grad_output, Tensor input, Tensor alpha, Tensor shift, Tensor? weight, Tensor? bias,"
       " int channel_dim, bool[5] output_mask) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
       tags);
+  m.def(
+      "derf.out(Tensor input, Tensor alpha, Tensor shift, Tensor? weight=None, Tensor? bias=None, int channel_dim=-1,"
+      " *, Tensor(a!) out) -> Tensor(a!)",
+      tags);
+  m.def(
+      "derf_(Tensor(a!) input, Tensor alpha, Tensor shift, Tensor? weight=None, Tensor? bias=None,"
+      " int channel_dim=-1) -> Tensor(a!)",
+      tags);
+  const std::string options =
+      " str function=\"erf\", int channel_dim=-1, float weight_offset=0.0, float dead_zone=0.0, float input_shift=0.0,"
+      " float linear_mix=0.0, float? clip=None, float output_shift=0.0, int sign=1";
+  const std::string parameters = " Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None, *,";
+  m.def(("pointwise_norm.out(Tensor input," + parameters + options + ", Tensor(a!) out) -> Tensor(a!)").c_str(), tags);
+  m.def(("pointwise_norm_(Tensor(a!) input," + parameters + options + ") -> Tensor(a!)").c_str(), tags);
   // The second of each is the same in ATen's own operators: what a decomposition traces.
   for (const std::string suffix : {"", "_composite"}) {
-    m.def(("pointwise_norm" + suffix +
-           "(Tensor input, Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None, *,"
-           " str function=\"erf\", int channel_dim=-1, float weight_offset=0.0, float dead_zone=0.0,"
-           " float input_shift=0.0, float linear_mix=0.0, float? clip=None, float output_shift=0.0, int sign=1)"
-           " -> Tensor")
-              .c_str(),
-          tags);
+    m.def(("pointwise_norm" + suffix + "(Tensor input," + parameters + options + ") -> Tensor").c_str(), tags);
     m.def(("pointwise_norm_backward" + suffix +
            "(Tensor grad_output, Tensor input, Tensor alpha, Tensor? shift, Tensor? weight, Tensor? bias,"
            " int channel_dim, str function, float weight_offset, float dead_zone, float input_shift,"
@@ -58,8 +67,8 @@ namespace derf {
 namespace {
 
 template <class Signature>
-auto find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+auto find(const char* name, const char* overload = "") {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
 }
 
 OptionalTensor optional(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : std::nullopt; }
@@ -83,6 +92,25 @@ auto forward(const Operands& o, const Call& call) {
   return call(op, o[INPUT], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]), name_of(function),
               channel_dim, weight_offset, study.dead_zone, study.input_shift, study.linear_mix, optional_clip(study),
               study.output_shift, int64_t(study.sign));
+}
+
+template <class Call>
+void into(const Operands& o, const Tensor& out, const Call& call) {
+  const auto& [name, function, channel_dim, weight_offset, study] = o.options;
+  if (name == Name::derf) {
+    using Signature = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                             int64_t, const Tensor&);
+    static const auto op = find<Signature>("derf::derf", "out");
+    call(op, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]), channel_dim, out);
+    return;
+  }
+  using Signature = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                           const OptionalTensor&, std::string_view, int64_t, double, double, double, double,
+                           std::optional<double>, double, int64_t, const Tensor&);
+  static const auto op = find<Signature>("derf::pointwise_norm", "out");
+  call(op, o[INPUT], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]), name_of(function),
+       channel_dim, weight_offset, study.dead_zone, study.input_shift, study.linear_mix, optional_clip(study),
+       study.output_shift, int64_t(study.sign), out);
 }
 
 template <class Call>
@@ -113,6 +141,14 @@ Tensor call(const Operands& operands) {
 
 Tensor redispatch(const Operands& operands, c10::DispatchKeySet keys) {
   return forward(operands, [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
+}
+
+void call_into(const Operands& operands, const Tensor& out) {
+  into(operands, out, [](const auto& op, const auto&... arguments) { op.call(arguments...); });
+}
+
+void redispatch_into(const Operands& operands, const Tensor& out, c10::DispatchKeySet keys) {
+  into(operands, out, [&](const auto& op, const auto&... arguments) { op.redispatch(keys, arguments...); });
 }
 
 GradientList call_backward(const Tensor& grad_output, const Operands& operands, Mask mask) {

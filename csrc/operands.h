@@ -99,6 +99,10 @@ GradientList redispatch_backward(const Tensor& grad_output, const Operands& oper
 void check(const Operands& operands);
 // The same for what the backward adds.
 void check_grad_output(const Tensor& grad_output, const Tensor& input);
+// The same for a tensor that the output is to be written to.
+void check_out(const Operands& operands, const Tensor& out);
+// The same for its memory, which must not be that of an operand, but for input itself.
+void check_out_memory(const Operands& operands, const Tensor& out);
 // Whether alpha (or shift) has the shape of the channels. Else it has one element.
 bool is_per_channel(const Tensor& alpha);
 

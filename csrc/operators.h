@@ -24,6 +24,11 @@ DERF_API at::Tensor derf(const at::Tensor& input, const at::Tensor& alpha, const
                          const std::optional<at::Tensor>& weight = {}, const std::optional<at::Tensor>& bias = {},
                          int64_t channel_dim = -1);
 
+// The same into memory that is there: `out` has input's shape and dtype, or is input. Not differentiable.
+DERF_API at::Tensor& derf_out(at::Tensor& out, const at::Tensor& input, const at::Tensor& alpha,
+                              const at::Tensor& shift, const std::optional<at::Tensor>& weight = {},
+                              const std::optional<at::Tensor>& bias = {}, int64_t channel_dim = -1);
+
 // What pointwise_norm takes beside tensors; README.md says what each does.
 struct PointwiseNormCall {
   std::string_view function = "erf";
@@ -41,6 +46,13 @@ DERF_API at::Tensor pointwise_norm(const at::Tensor& input, const at::Tensor& al
                                    const std::optional<at::Tensor>& shift = {},
                                    const std::optional<at::Tensor>& weight = {},
                                    const std::optional<at::Tensor>& bias = {}, const PointwiseNormCall& options = {});
+
+// The same into memory that is there, as derf_out.
+DERF_API at::Tensor& pointwise_norm_out(at::Tensor& out, const at::Tensor& input, const at::Tensor& alpha,
+                                        const std::optional<at::Tensor>& shift = {},
+                                        const std::optional<at::Tensor>& weight = {},
+                                        const std::optional<at::Tensor>& bias = {},
+                                        const PointwiseNormCall& options = {});
 
 // The gradients of input, alpha, shift, weight and bias that output_mask asks for, in one pass; the others undefined.
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;

@@ -22,7 +22,7 @@ RUNS = {
         1,
         True,
         False,
-        ["shapes", "layouts", "nonfinite", "gradients", "errors", "family_kernels"],
+        ["shapes", "layouts", "nonfinite", "gradients", "errors", "family_kernels", "out"],
         1500,
     ),
     # More blocks, of fewer rows; tensors begin at a guard, and threads run against their order.

@@ -143,7 +143,7 @@ def test_signature_of_the_family():
     expected = (
         "normalized_shape, function='erf', *, alpha_init=0.5, shift_init=0.0, shift=True, per_channel=False, "
         "elementwise_affine=True, bias=True, channel_dim=-1, dead_zone=0.0, input_shift=0.0, linear_mix=0.0, "
-        "clip=None, output_shift=0.0, sign=1, device=None, dtype=None"
+        "clip=None, output_shift=0.0, sign=1, inplace=False, device=None, dtype=None"
     )
     bare = [p.replace(annotation=p.empty) for p in parameters]
     assert str(inspect.Signature(bare))[1:-1] == expected

@@ -40,11 +40,14 @@ def test_signature():
         "elementwise_affine",
         "bias",
         "channel_dim",
+        "inplace",
         "device",
         "dtype",
     ]
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "normalized_shape")
-    assert list(inspect.signature(derf.derf).parameters) == ["input", "alpha", "shift", "weight", "bias", "channel_dim"]
+    assert list(inspect.signature(derf.derf).parameters) == [
+        *("input", "alpha", "shift", "weight", "bias", "channel_dim", "out")
+    ]
     assert derf.derf is derf.functional.derf
     functions = derf.derf, derf.replace_norm, derf.show_config, derf.decompositions, derf.onnx.translation_table
     for function in (*functions, derf.Derf.__init__, derf.Derf.forward):

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../device.h"
+#include "../out.h"
 #include "../registration.h"
 #include "capability.h"
 #include "compensated_sum.h"
@@ -238,4 +239,5 @@ struct Device {
 
 TORCH_LIBRARY_IMPL(derf, CPU, m) {
   derf::implement<derf::forward_on<derf::cpu::Device>, derf::backward_on<derf::cpu::Device>>(m);
+  derf::implement_out<derf::forward_into<derf::cpu::Device>>(m);
 }

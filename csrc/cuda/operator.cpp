@@ -4,6 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 
 #include "../device.h"
+#include "../out.h"
 #include "../registration.h"
 #include "launch.h"
 
@@ -51,5 +52,6 @@ struct Device {
 #if !defined(DERF_CUDA_ON_HOST)
 TORCH_LIBRARY_IMPL(derf, CUDA, m) {
   derf::implement<derf::forward_on<derf::cuda::Device>, derf::backward_on<derf::cuda::Device>>(m);
+  derf::implement_out<derf::forward_into<derf::cuda::Device>>(m);
 }
 #endif

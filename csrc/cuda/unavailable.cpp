@@ -1,4 +1,5 @@
 // In a build without CUDA kernels, a CUDA tensor gets an answer that says so.
+#include "../out.h"
 #include "../registration.h"
 
 namespace {
@@ -14,6 +15,11 @@ at::Tensor forward(const derf::Operands& operands) { refuse(operands); }
 
 derf::GradientList backward(const at::Tensor&, const derf::Operands& operands, derf::Mask) { refuse(operands); }
 
+void into(const derf::Operands& operands, const at::Tensor&) { refuse(operands); }
+
 }  // namespace
 
-TORCH_LIBRARY_IMPL(derf, CUDA, m) { derf::implement<forward, backward>(m); }
+TORCH_LIBRARY_IMPL(derf, CUDA, m) {
+  derf::implement<forward, backward>(m);
+  derf::implement_out<into>(m);
+}

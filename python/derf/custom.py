@@ -43,6 +43,7 @@ def pointwise_norm_of(
     clip: float | None = None,
     output_shift: float = 0.0,
     sign: int = 1,
+    out: Tensor | None = None,
 ) -> Tensor:
     """What :func:`derf.functional.pointwise_norm` is for a function that has no kernel; the operator checks it all."""
     tensors = input, alpha, shift, weight, bias
@@ -76,4 +77,8 @@ def pointwise_norm_of(
     v = (v + output_shift) * sign
     v = v if weight is None else v * (beside(weight) + weight_offset)
     v = v if bias is None else v + beside(bias)
-    return v.to(input.dtype)
+    v = v.to(input.dtype)
+    if out is None:
+        return v
+    one = v.new_ones(1)  # a copy by the operator, which checks out
+    return torch.ops.derf.pointwise_norm.out(v, one, function="linear", out=out)

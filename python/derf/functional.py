@@ -13,6 +13,8 @@ def derf(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     channel_dim: int = -1,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``weight * erf(alpha * input + shift) + bias``, computed in one pass over input.
 
@@ -25,15 +27,20 @@ def derf(
             the last dimension. Dtype of input, or float32 beside a 16-bit input.
         bias: one summand a channel, or None for 0; shape and dtype as for weight.
         channel_dim: the dimension of the channels: -1 (default) or, for images of shape [N, C, H, W], 1.
+        out: where the output is written, instead of fresh memory: a tensor of input's shape, dtype and device and any
+            strides. It may be input itself; else it must not overlap input. For inference: nothing may require a
+            gradient. On a CPU a fresh large output costs more than the computation.
 
     Returns:
-        A tensor of input's shape and dtype; dense, with the order of dimensions in memory that input has. Arithmetic
-        is in float32 (float64 for float64). NaN gives NaN, and an infinite input gives bias ± weight.
+        ``out`` if it is given. Else a tensor of input's shape and dtype; dense, with the order of dimensions in memory
+        that input has. Arithmetic is in float32 (float64 for float64). NaN gives NaN, and an infinite input gives
+        bias ± weight.
 
     Differentiable with respect to all five tensors, twice and more; deterministic, on any number of threads.
 
     Raises:
-        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument.
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Likewise for
+            an ``out`` that overlaps another tensor in part, or where something requires a gradient.
         IndexError: where channel_dim is not a dimension of input.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
@@ -44,7 +51,12 @@ def derf(
     tensor([[-0.8427,  0.0000,  0.8427]])
     >>> derf.derf(x, torch.tensor([0.5]), torch.tensor([0.0]), torch.full((3,), 2.0), torch.ones(3))
     tensor([[-0.6854,  1.0000,  2.6854]])
+    >>> _ = derf.derf(x, torch.tensor([0.5]), torch.tensor([0.0]), out=x)
+    >>> x
+    tensor([[-0.8427,  0.0000,  0.8427]])
     """
+    if out is not None:
+        return torch.ops.derf.derf.out(input, alpha, shift, weight, bias, channel_dim, out=out)
     return torch.ops.derf.derf(input, alpha, shift, weight, bias, channel_dim)
 
 
@@ -64,6 +76,7 @@ def pointwise_norm(
     clip: float | None = None,
     output_shift: float = 0.0,
     sign: int = 1,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``(weight + weight_offset) * f(alpha * input + shift) + bias``, computed in one pass over input.
 
@@ -81,6 +94,9 @@ def pointwise_norm(
             element, which runs as plain PyTorch under autograd; a warning says so once.
         channel_dim: the dimension of the channels: -1 (default) or, for images of shape [N, C, H, W], 1.
         weight_offset: what is added to weight: 1 where a weight of 0 means a factor of 1.
+        out: where the output is written, instead of fresh memory: a tensor of input's shape, dtype and device and any
+            strides. It may be input itself; else it must not overlap input. For inference: nothing may require a
+            gradient. On a CPU a fresh large output costs more than the computation.
 
     What is between ``u = alpha * input + shift`` and weight can be studied, in this order:
 
@@ -97,14 +113,15 @@ def pointwise_norm(
     ================ ======= ====================================================
 
     Returns:
-        A tensor of input's shape and dtype; dense, with the order of dimensions in memory that input has. Arithmetic
-        is in float32 (float64 for float64). NaN gives NaN.
+        ``out`` if it is given. Else a tensor of input's shape and dtype; dense, with the order of dimensions in memory
+        that input has. Arithmetic is in float32 (float64 for float64). NaN gives NaN.
 
     Differentiable with respect to all five tensors, twice and more; deterministic, on any number of threads. Where a
     clip or a dead zone cuts, the slope is that of ``torch.clamp``.
 
     Raises:
-        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument.
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Likewise for
+            an ``out`` that overlaps another tensor in part, or where something requires a gradient.
         ValueError: for a function that is not known, and options that cannot be or contradict each other.
         IndexError: where channel_dim is not a dimension of input.
 
@@ -121,7 +138,10 @@ def pointwise_norm(
     study |= {"output_shift": output_shift, "sign": sign}
     options = {"channel_dim": channel_dim, "weight_offset": weight_offset, **study}
     if isinstance(function, str):
+        if out is not None:
+            operator = torch.ops.derf.pointwise_norm.out
+            return operator(input, alpha, shift, weight, bias, function=function, **options, out=out)
         return torch.ops.derf.pointwise_norm(input, alpha, shift, weight, bias, function=function, **options)
     if not torch.compiler.is_compiling():
         warn_not_fused(function)
-    return pointwise_norm_of(function, input, alpha, shift, weight, bias, **options)
+    return pointwise_norm_of(function, input, alpha, shift, weight, bias, out=out, **options)

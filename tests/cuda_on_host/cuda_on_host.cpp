@@ -20,6 +20,7 @@ void install(int64_t processors, bool guard_ends, bool reversed) {
   on_host::guard_allocations(guard_ends);
   static auto library = MAKE_TORCH_LIBRARY_IMPL(derf, CPU);
   derf::implement<derf::forward_on<derf::cuda::Device>, derf::backward_on<derf::cuda::Device>>(library);
+  derf::implement_out<derf::forward_into<derf::cuda::Device>>(library);
 }
 
 template <class T>
