@@ -30,8 +30,8 @@ void check_launch(const char* error) {
 struct Device {
   using Guard = c10::DeviceGuard;
 
-  static Tensor empty(at::IntArrayRef sizes, at::IntArrayRef strides, const Tensor& like) {
-    return at::empty_strided(sizes, strides, like.options());
+  static Tensor empty(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype, const Tensor& like) {
+    return at::empty_strided(sizes, strides, like.options().dtype(dtype));
   }
   static Tensor empty(at::IntArrayRef sizes, const Tensor& like, at::ScalarType dtype) {
     return at::empty(sizes, like.options().dtype(dtype));
@@ -50,6 +50,8 @@ struct Device {
 
 #if !defined(DERF_CUDA_ON_HOST)
 TORCH_LIBRARY_IMPL(derf, CUDA, m) {
-  derf::implement<derf::forward_on<derf::cuda::Device>, derf::backward_on<derf::cuda::Device>>(m);
+  using derf::cuda::Device;
+  derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(m);
+  derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(m);
 }
 #endif
