@@ -28,26 +28,36 @@ struct ChannelParameter {
   int64_t group_stride = 0;
 };
 
+struct Gate : ChannelParameter {
+  bool shared = false;  // one element for all channels of a group
+};
+
 // alpha or shift in memory: one element, or one for each channel. Read on the device: nothing waits for it.
 struct Scalar {
   const void* data = nullptr;  // null where absent (shift)
   Type type = Type::f32;
 };
 
+// The function is applied to input, or (`adds`) to sum = residual + gate * input.
 struct Call {
   Type type;  // of input, output and their gradients
   Shape shape;
-  const void* input;
+  const void* input;  // may be null in a backward that adds
   Scalar alpha, shift;
   bool alpha_per_channel;  // and shift
   ChannelParameter weight, bias;
   double weight_offset;  // added to weight, which then counts from there
   Function function;
   Study study;
+  bool adds = false;
+  Type sum_type = Type::f32;  // of residual, sum and their gradients
+  Gate gate = {};
 };
 
 struct Forward : Call {
   void* output;
+  const void* residual = nullptr;
+  void* sum = nullptr;
 };
 
 // A gradient, of the layout [groups, channels] or one element; null where it is not wanted.
@@ -60,6 +70,10 @@ struct Backward : Call {
   const void* grad_output;
   void* grad_input;  // null where it is not wanted
   Result grad_alpha, grad_shift, grad_weight, grad_bias;
+  const void* sum = nullptr;
+  const void* grad_sum = nullptr;  // what comes to the sum's gradient from elsewhere, or null
+  void* grad_residual = nullptr;
+  Result grad_gate = {};
 };
 
 }  // namespace derf

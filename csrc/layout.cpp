@@ -28,8 +28,9 @@ std::vector<int64_t> preserved_strides(const Tensor& tensor) {
                                                : at::infer_dense_strides(tensor.sizes(), tensor.strides());
 }
 
-Layout::Layout(const Operands& operands) : operands_(operands), input(operands.input()) {
+Layout::Layout(const Operands& operands, const Tensor& like) : operands_(operands), original_(like), input(like) {
   last_ = wrapped_channel_dim(operands.options.channel_dim, input.dim());
+  kept_[GATE] = aligned_gate(operands);
   if (is_plain_rows()) {
     shape.channels = product(input.sizes().slice(first_));
     shape.rows = shape.channels == 0 ? 0 : input.numel() / shape.channels;
@@ -45,7 +46,7 @@ Layout::Layout(const Operands& operands) : operands_(operands), input(operands.i
     return {data(kept_[index]), kept_[index].defined() ? type_of(kept_[index].scalar_type()) : Type::f32};
   };
   const Options& options = operands.options;
-  call = {.type = type_of(input.scalar_type()),
+  call = {.type = type_of(operands.input().scalar_type()),
           .shape = shape,
           .input = input.const_data_ptr(),
           .alpha = scalar(ALPHA),
@@ -56,6 +57,10 @@ Layout::Layout(const Operands& operands) : operands_(operands), input(operands.i
           .weight_offset = options.weight_offset,
           .function = options.function,
           .study = options.study};
+  if (options.name == Name::add_pointwise_norm) {
+    call.adds = true;
+    call.gate = {channel_parameter(GATE), gate_is_shared_};
+  }
 }
 
 // The usual case, found without a look at strides: parameters of trailing dimensions alone, of a contiguous input.
@@ -66,8 +71,8 @@ bool Layout::is_plain_rows() {
   }
   bool any = false;
   for (size_t i = ALPHA; i < OPERANDS; ++i) {
-    const Tensor& tensor = operands_[i];
-    if (!tensor.defined() || (operand_table[i].role == Role::scalar && tensor.numel() == 1)) {
+    const Tensor& tensor = i == GATE ? kept_[GATE] : operands_[i];
+    if (!tensor.defined() || (operand_table[i].role != Role::channel && tensor.numel() == 1)) {
       continue;
     }
     const int64_t begin = last_ + 1 - tensor.dim();
@@ -77,6 +82,7 @@ bool Layout::is_plain_rows() {
     first_ = begin;
     any = true;
   }
+  gate_is_shared_ = kept_[GATE].defined() && kept_[GATE].numel() == 1;
   return true;
 }
 
@@ -88,27 +94,54 @@ bool Layout::varies(const Tensor& parameter, int64_t dim) const {
 
 void Layout::find_channels_and_groups() {
   c10::SmallVector<const Tensor*, OPERANDS> parameters;
-  for (size_t i = ALPHA; i < OPERANDS; ++i) {
+  for (size_t i = ALPHA; i < GATE; ++i) {
     if (operands_[i].defined() && (operand_table[i].role == Role::channel || operands_[i].numel() > 1)) {
       parameters.push_back(&operands_[i]);
     }
   }
-  first_ = last_ + 1;
-  if (parameters.empty()) {
-    return;
+  const Tensor& gate = kept_[GATE];
+  const bool gate_alone = parameters.empty();
+  if (gate_alone && gate.defined()) {
+    parameters.push_back(&gate);
   }
+  first_ = last_ + 1;
   const auto all_vary = [&](int64_t dim) {
     return std::all_of(parameters.begin(), parameters.end(), [&](const Tensor* parameter) {
       return varies(*parameter, dim) || (input.size(dim) == 1 && dim >= last_ + 1 - parameter->dim());
     });
   };
-  while (first_ > 0 && all_vary(first_ - 1)) {
+  while (!parameters.empty() && first_ > 0 && all_vary(first_ - 1)) {
     --first_;
+  }
+  if (gate.defined()) {
+    find_gate();
+    if (!gate_alone) {
+      parameters.push_back(&gate);
+    }
   }
   for (int64_t dim = 0; dim < first_; ++dim) {
     for (const Tensor* parameter : parameters) {
       group_end_ = varies(*parameter, dim) ? dim + 1 : group_end_;
     }
+  }
+}
+
+// gate has an element for each channel, or one that all channels of a group share; what is between is expanded.
+void Layout::find_gate() {
+  Tensor& gate = kept_[GATE];
+  int64_t varied = 0, all = 0;
+  for (int64_t dim = first_; dim <= last_; ++dim) {
+    varied += varies(gate, dim);
+    all += input.size(dim) != 1;
+  }
+  gate_is_shared_ = varied == 0 && all != 0;
+  if (varied != 0 && varied != all) {
+    const int64_t begin = std::min(last_ + 1 - gate.dim(), first_);
+    auto sizes = input.sizes().slice(begin, last_ + 1 - begin).vec();
+    for (int64_t dim = begin; dim < first_; ++dim) {
+      sizes[dim - begin] = gate.size(dim - begin);
+    }
+    gate = gate.expand(sizes);
   }
 }
 
@@ -153,7 +186,11 @@ void Layout::find_shape() {
 
 // Views, where that is possible, the parameter as [groups, channels], channels side by side.
 ChannelParameter Layout::channel_parameter(size_t index) {
-  Tensor& kept = kept_[index] = operands_[index];
+  Tensor& kept = kept_[index];
+  const bool shared = index == GATE && gate_is_shared_;
+  if (index != GATE) {
+    kept = operands_[index];
+  }
   if (!kept.defined()) {
     return {};
   }
@@ -179,7 +216,7 @@ ChannelParameter Layout::channel_parameter(size_t index) {
       group_stride = varies(kept, i) ? kept.stride(i - leads) : 0;
     }
   }
-  if (are_joined(first_, last_ + 1, 1) && are_joined(0, group_end_, group_stride)) {
+  if ((shared || are_joined(first_, last_ + 1, 1)) && are_joined(0, group_end_, group_stride)) {
     return describe(group_stride);
   }
   if (shape.groups == 1) {
@@ -187,30 +224,33 @@ ChannelParameter Layout::channel_parameter(size_t index) {
     return describe(0);
   }
   std::vector<int64_t> sizes(input.sizes().begin() + std::max<int64_t>(leads, 0), input.sizes().begin() + last_ + 1);
-  for (int64_t i = std::max(group_end_, leads); i < first_; ++i) {
+  for (int64_t i = std::max(group_end_, leads); i < (shared ? last_ + 1 : first_); ++i) {
     sizes[i - leads] = 1;
   }
   const bool is_grouped = leads < group_end_;
   sizes.insert(sizes.begin(), input.sizes().begin(), input.sizes().begin() + (is_grouped ? leads : 0));
   kept = kept.expand(sizes).contiguous();
-  return describe(is_grouped ? shape.channels : 0);
+  return describe(!is_grouped ? 0 : shared ? 1 : shape.channels);
 }
 
 bool Layout::lies_like_input(const Tensor& tensor) const { return same_memory_order(tensor, input.strides()); }
 
 const void* Layout::matching(const Tensor& tensor) {
+  if (!tensor.defined()) {
+    return nullptr;
+  }
   if (lies_like_input(tensor)) {
     return tensor.const_data_ptr();
   }
-  kept_grad_output_ = at::empty_strided(input.sizes(), input.strides(), input.options()).copy_(tensor);
-  return kept_grad_output_.const_data_ptr();
+  matching_.push_back(at::empty_strided(input.sizes(), input.strides(), tensor.options()).copy_(tensor));
+  return matching_.back().const_data_ptr();
 }
 
 Tensor Layout::restore(const Tensor& result) const {
-  if (!result.defined() || input.is_same(operands_.input())) {
+  if (!result.defined() || input.is_same(original_)) {
     return result;
   }
-  const auto strides = preserved_strides(operands_.input());
+  const auto strides = preserved_strides(original_);
   if (same_memory_order(result, strides)) {
     return result.strides() == at::IntArrayRef(strides) ? result : result.as_strided(result.sizes(), strides);
   }
@@ -220,8 +260,8 @@ Tensor Layout::restore(const Tensor& result) const {
 // [groups, channels], summed afterwards over groups that share a parameter, hence in the computing type then.
 std::pair<std::vector<int64_t>, at::ScalarType> Layout::gradient_of(size_t index) const {
   const Tensor& parameter = operands_[index];
-  const bool is_channel = operand_table[index].role == Role::channel;
-  if (!is_channel || shape.groups == 1 || parameter.numel() == shape.groups * shape.channels) {
+  const bool is_scalar = operand_table[index].role == Role::scalar;
+  if (is_scalar || parameter.numel() == shape.groups * shape.channels) {
     return {parameter.sizes().vec(), parameter.scalar_type()};
   }
   auto sizes = input.sizes().slice(0, last_ + 1).vec();
@@ -234,7 +274,8 @@ Tensor Layout::finish_gradient(size_t index, Tensor gradient) const {
   if (!gradient.defined() || gradient.sizes() == parameter.sizes()) {
     return gradient;
   }
-  return at::sum_to(std::move(gradient), parameter.sizes()).to(parameter.scalar_type());
+  const Tensor aligned = index == GATE ? aligned_gate(operands_) : parameter;
+  return at::sum_to(std::move(gradient), aligned.sizes()).reshape(parameter.sizes()).to(parameter.scalar_type());
 }
 
 }  // namespace derf

@@ -1,5 +1,7 @@
 // Tensors as the kernels see them: one description of memory, the same for every device.
 #pragma once
+#include <c10/util/SmallVector.h>
+
 #include "call.h"
 #include "operands.h"
 
@@ -20,25 +22,30 @@ inline void* mutable_data(const Tensor& tensor) { return tensor.defined() ? tens
 
 class Layout {
   const Operands& operands_;
+  const Tensor& original_;
   int64_t first_, last_;               // dimensions of input that are the channels
   int64_t group_end_ = 0;              // dimensions [0, group_end_) of input are the groups
   std::array<Tensor, OPERANDS> kept_;  // parameters as Call points at them
-  Tensor kept_grad_output_;
+  bool gate_is_shared_ = false;        // by the channels of a group
+  c10::SmallVector<Tensor, 4> matching_;
 
   ChannelParameter channel_parameter(size_t index);
   bool varies(const Tensor& parameter, int64_t dim) const;
   bool is_plain_rows();
   void find_channels_and_groups();
+  void find_gate();
   void find_shape();
 
  public:
-  Tensor input;  // dense: operands.input(), or a copy of it
+  Tensor input;  // dense: what the layout is that of, or a copy of it
   Shape shape;
   Call call;  // but for pointers to results
 
   // The operands must have passed `check`, and outlive this. Copies input only where it is not dense, or where the
   // dimensions of the channels do not lie side by side in memory.
-  explicit Layout(const Operands& operands);
+  explicit Layout(const Operands& operands) : Layout(operands, operands.input()) {}
+  // The same with the memory order of another tensor of input's shape.
+  Layout(const Operands& operands, const Tensor& like);
 
   // The numbers of a tensor of input's shape, laid out in memory like `input`.
   const void* matching(const Tensor& tensor);

@@ -56,6 +56,18 @@ TORCH_LIBRARY(derf, m) {
            " -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
               .c_str(),
           tags);
+    m.def(("add_pointwise_norm" + suffix +
+           "(Tensor input, Tensor residual, Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None,"
+           " Tensor? gate=None, *, str function=\"erf\", int channel_dim=-1, float weight_offset=0.0)"
+           " -> (Tensor output, Tensor sum)")
+              .c_str(),
+          tags);
+    m.def(("add_pointwise_norm_backward" + suffix +
+           "(Tensor grad_output, Tensor? grad_sum, Tensor? input, Tensor sum, Tensor alpha, Tensor? shift,"
+           " Tensor? weight, Tensor? bias, Tensor? gate, int channel_dim, str function, float weight_offset,"
+           " bool[7] output_mask) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)")
+              .c_str(),
+          tags);
     m.def(("function" + suffix + "(Tensor u, str function, int order=0) -> Tensor").c_str(), tags);
   }
   m.def("functions() -> str[]", &function_table);
@@ -116,21 +128,44 @@ void into(const Operands& o, const Tensor& out, const Call& call) {
 template <class Call>
 GradientList backward(const Tensor& grad_output, const Operands& o, Mask mask, const Call& call) {
   const auto as_list = [](Gradients&& gradients) {
-    return std::apply([](auto&&... each) { return GradientList{std::move(each)...}; }, std::move(gradients));
+    auto& [input, alpha, shift, weight, bias] = gradients;
+    return GradientList{std::move(input),  Tensor(),        std::move(alpha), std::move(shift),
+                        std::move(weight), std::move(bias), Tensor()};
   };
   const auto& [name, function, channel_dim, weight_offset, study] = o.options;
   if (name == Name::derf) {
     static const auto op = find<decltype(::derf::derf_backward)>("derf::derf_backward");
-    return as_list(
-        call(op, grad_output, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]), channel_dim, mask));
+    return as_list(call(op, grad_output, o[INPUT], o[ALPHA], o[SHIFT], optional(o[WEIGHT]), optional(o[BIAS]),
+                        channel_dim, as_plain(mask)));
   }
   using Signature = Gradients(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
                               const OptionalTensor&, int64_t, std::string_view, double, double, double, double,
-                              std::optional<double>, double, int64_t, Mask);
+                              std::optional<double>, double, int64_t, PlainMask);
   static const auto op = find<Signature>("derf::pointwise_norm_backward");
   return as_list(call(op, grad_output, o[INPUT], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]),
                       channel_dim, name_of(function), weight_offset, study.dead_zone, study.input_shift,
-                      study.linear_mix, optional_clip(study), study.output_shift, int64_t(study.sign), mask));
+                      study.linear_mix, optional_clip(study), study.output_shift, int64_t(study.sign), as_plain(mask)));
+}
+
+template <class Call>
+Added add_forward(const Operands& o, const Call& call) {
+  using Signature = Added(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
+                          const OptionalTensor&, const OptionalTensor&, std::string_view, int64_t, double);
+  static const auto op = find<Signature>("derf::add_pointwise_norm");
+  return call(op, o[INPUT], o[RESIDUAL], o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]),
+              optional(o[GATE]), name_of(o.options.function), o.options.channel_dim, o.options.weight_offset);
+}
+
+template <class Call>
+GradientList add_backward(const SumGradients& grads, const Operands& o, Mask mask, const Call& call) {
+  using Signature = AddGradients(const Tensor&, const OptionalTensor&, const OptionalTensor&, const Tensor&,
+                                 const Tensor&, const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
+                                 const OptionalTensor&, int64_t, std::string_view, double, Mask);
+  static const auto op = find<Signature>("derf::add_pointwise_norm_backward");
+  auto gradients = call(op, grads.output, optional(grads.sum), optional(o[INPUT]), grads.value, o[ALPHA],
+                        optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]), optional(o[GATE]),
+                        o.options.channel_dim, name_of(o.options.function), o.options.weight_offset, mask);
+  return std::apply([](auto&... each) { return GradientList{std::move(each)...}; }, gradients);
 }
 
 }  // namespace
@@ -162,24 +197,51 @@ GradientList redispatch_backward(const Tensor& grad_output, const Operands& oper
                   [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
 }
 
+Added call_add(const Operands& operands) {
+  return add_forward(operands, [](const auto& op, const auto&... arguments) { return op.call(arguments...); });
+}
+
+Added redispatch_add(const Operands& operands, c10::DispatchKeySet keys) {
+  return add_forward(operands,
+                     [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
+}
+
+GradientList call_add_backward(const SumGradients& grads, const Operands& operands, Mask mask) {
+  return add_backward(grads, operands, mask,
+                      [](const auto& op, const auto&... arguments) { return op.call(arguments...); });
+}
+
+GradientList redispatch_add_backward(const SumGradients& grads, const Operands& operands, Mask mask,
+                                     c10::DispatchKeySet keys) {
+  return add_backward(grads, operands, mask,
+                      [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
+}
+
 Tensor derf(const Tensor& input, const Tensor& alpha, const Tensor& shift, const OptionalTensor& weight,
             const OptionalTensor& bias, int64_t channel_dim) {
-  return call({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}});
+  return call({plain(input, alpha, shift, given(weight), given(bias)), {.channel_dim = channel_dim}});
 }
 
 Gradients derf_backward(const Tensor& grad_output, const Tensor& input, const Tensor& alpha, const Tensor& shift,
                         const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim,
                         std::array<bool, 5> output_mask) {
   return as_tuple(call_backward(grad_output,
-                                {{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}},
-                                output_mask));
+                                {plain(input, alpha, shift, given(weight), given(bias)), {.channel_dim = channel_dim}},
+                                of_plain(output_mask)));
 }
 
 Tensor pointwise_norm(const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,
                       const OptionalTensor& weight, const OptionalTensor& bias, const PointwiseNormCall& o) {
-  return call({{&input, &alpha, &given(shift), &given(weight), &given(bias)},
+  return call({plain(input, alpha, given(shift), given(weight), given(bias)),
                options(o.function, o.channel_dim, o.weight_offset, o.dead_zone, o.input_shift, o.linear_mix, o.clip,
                        o.output_shift, o.sign)});
+}
+
+std::tuple<Tensor, Tensor> add_pointwise_norm(const Tensor& input, const Tensor& residual, const Tensor& alpha,
+                                              const OptionalTensor& shift, const OptionalTensor& weight,
+                                              const OptionalTensor& bias, const AddPointwiseNormCall& o) {
+  return call_add({{&input, &residual, &alpha, &given(shift), &given(weight), &given(bias), &given(o.gate)},
+                   add_options(o.function, o.channel_dim, o.weight_offset)});
 }
 
 }  // namespace derf

@@ -30,6 +30,22 @@ void check_same_dtype(const Tensor& first, const char* first_name, const Tensor&
               first.scalar_type(), ", but has ", second.scalar_type());
 }
 
+// Device, layout and shape.
+void check_beside(const Tensor& input, const Tensor& tensor, const char* name) {
+  TORCH_CHECK(tensor.layout() == at::kStrided, "derf: ", name, " must be a strided tensor, but has layout ",
+              tensor.layout());
+  TORCH_CHECK(tensor.device() == input.device(), "derf: ", name, " must be on the device of input, ", input.device(),
+              ", but is on ", tensor.device());
+  const auto fail = [&](bool fits) {
+    TORCH_CHECK(fits, "derf: ", name, " must have the shape of input, ", input.sym_sizes(), ", but has shape ",
+                tensor.sym_sizes());
+  };
+  fail(tensor.dim() == input.dim());
+  for (int64_t i = 0; i < input.dim(); ++i) {
+    fail(tensor.sym_size(i).sym_eq(input.sym_size(i)).expect_true(__FILE__, __LINE__));
+  }
+}
+
 bool is(const c10::SymBool& condition) { return condition.guard_or_false(__FILE__, __LINE__); }
 
 // The channels lie in dimension `dim` of input, and in those before it where it is the last one. Dimensions before them
@@ -57,6 +73,20 @@ void check_channels(const Tensor& input, const Tensor& tensor, const char* name,
     const bool is_shared = grouped && i + 1 < sizes.size() && is(sizes[i].sym_eq(1));
     fail(is_shared || sizes[i].sym_eq(expected).expect_true(__FILE__, __LINE__));
   }
+}
+
+// gate may be as weight, have 1 in the place of any dimension, or all dimensions of input, with 1 after the channels.
+void check_gate(const Tensor& input, const Tensor& gate, int64_t dim) {
+  const auto sizes = gate.sym_sizes();
+  const int64_t first = gate.dim() == input.dim() ? 0 : dim + 1 - gate.dim();
+  bool fits = first >= 0;
+  for (int64_t i = 0; fits && i < gate.dim(); ++i) {
+    const bool is_one = is(sizes[i].sym_eq(1));
+    fits = is_one || (first + i <= dim && sizes[i].sym_eq(input.sym_size(first + i)).expect_true(__FILE__, __LINE__));
+  }
+  TORCH_CHECK(fits, "derf: gate must have dimensions of input's size or 1 that end with dimension ", dim,
+              " of input (channel_dim), or as many as input and 1 after that one, and input's shape is ",
+              input.sym_sizes(), ", but has shape ", sizes);
 }
 
 void check_number(bool right, const char* name, double came, const char* expected) {
@@ -110,6 +140,12 @@ Options options(std::string_view function, int64_t channel_dim, double weight_of
           {dead_zone, input_shift, linear_mix, clip.value_or(Study().clip), output_shift, double(sign)}};
 }
 
+Options add_options(std::string_view function, int64_t channel_dim, double weight_offset) {
+  Options o = options(function, channel_dim, weight_offset, 0, 0, 0, {}, 0, 1);
+  o.name = Name::add_pointwise_norm;
+  return o;
+}
+
 std::vector<double> Options::packed() const {
   return {double(name),       double(function),  double(channel_dim), weight_offset,
           study.dead_zone,    study.input_shift, study.linear_mix,    std::isinf(study.clip) ? 0 : study.clip,
@@ -136,7 +172,7 @@ void check(const Operands& operands) {
                     "derf: channel_dim must be a dimension of input, in [", -dims, ", ", dims - 1, "], but is ",
                     options.channel_dim);
   const int64_t dim = wrapped_channel_dim(options.channel_dim, input.dim());
-  for (size_t i = ALPHA; i < OPERANDS; ++i) {
+  for (size_t i = RESIDUAL; i < OPERANDS; ++i) {
     const auto& [name, role, optional] = operand_table[i];
     const Tensor& tensor = operands[i];
     if (!tensor.defined()) {
@@ -144,7 +180,11 @@ void check(const Operands& operands) {
       continue;
     }
     check_kind(input, tensor, name);
-    if (role == Role::channel) {
+    if (role == Role::elementwise) {
+      check_beside(input, tensor, name);
+    } else if (role == Role::gate) {
+      check_gate(input, tensor, dim);
+    } else if (role == Role::channel) {
       check_channels(input, tensor, name, dim, /*grouped=*/true, "");
     } else if (is_per_channel(tensor)) {
       check_channels(input, tensor, name, dim, /*grouped=*/false, ", or one element, of shape [1] or []");
@@ -168,19 +208,41 @@ void check(const Operands& operands) {
 }
 
 void check_grad_output(const Tensor& grad_output, const Tensor& input) {
-  TORCH_CHECK(grad_output.layout() == at::kStrided, "derf: grad_output must be a strided tensor, but has layout ",
-              grad_output.layout());
-  TORCH_CHECK(grad_output.device() == input.device(), "derf: grad_output must be on the device of input, ",
-              input.device(), ", but is on ", grad_output.device());
+  check_beside(input, grad_output, "grad_output");
   check_same_dtype(input, "input", grad_output, "grad_output");
-  const auto fail = [&](bool fits) {
-    TORCH_CHECK(fits, "derf: grad_output must have the shape of input, ", input.sym_sizes(), ", but has shape ",
-                grad_output.sym_sizes());
-  };
-  fail(grad_output.dim() == input.dim());
-  for (int64_t i = 0; i < input.dim(); ++i) {
-    fail(grad_output.sym_size(i).sym_eq(input.sym_size(i)).expect_true(__FILE__, __LINE__));
+}
+
+Operands checked_add_backward(const SumGradients& grads, const Operands& operands, const Mask& mask) {
+  const auto& [grad_output, grad_sum, sum] = grads;
+  auto tensors = operands.tensors();
+  if (operands.input().defined()) {
+    check_grad_output(grad_output, operands.input());
+  } else {
+    TORCH_CHECK(!mask[GATE] || !operands[GATE].defined(),
+                "derf: input must be a tensor where the gradient of gate is asked for, but is absent");
+    tensors[INPUT] = &grad_output;
   }
+  const Operands complete(tensors, operands.options, operands.keys);
+  check(complete);
+  check_kind(complete.input(), sum, "sum");
+  check_beside(complete.input(), sum, "sum");
+  if (grad_sum.defined()) {
+    check_beside(complete.input(), grad_sum, "grad_sum");
+    check_same_dtype(sum, "sum", grad_sum, "grad_sum");
+  }
+  return complete;
+}
+
+Tensor aligned_gate(const Operands& operands) {
+  const Tensor& gate = operands[GATE];
+  if (!gate.defined()) {
+    return gate;
+  }
+  const int64_t dims = wrapped_channel_dim(operands.options.channel_dim, operands.input().dim()) + 1;
+  if (gate.dim() <= dims) {
+    return gate;
+  }
+  return gate.reshape_symint(gate.sym_sizes().slice(0, dims));
 }
 
 void check_out(const Operands& operands, const Tensor& out) {

@@ -54,6 +54,23 @@ DERF_API at::Tensor& pointwise_norm_out(at::Tensor& out, const at::Tensor& input
                                         const std::optional<at::Tensor>& bias = {},
                                         const PointwiseNormCall& options = {});
 
+// What add_pointwise_norm takes beside.
+struct AddPointwiseNormCall {
+  std::optional<at::Tensor> gate = {};
+  std::string_view function = "erf";
+  int64_t channel_dim = -1;
+  double weight_offset = 0;
+};
+
+// sum = residual + gate * input, and the above of the sum in the place of input: (output, sum), in one pass. residual
+// has input's shape and dtype, or is float32 beside a 16-bit input; sum has its dtype.
+DERF_API std::tuple<at::Tensor, at::Tensor> add_pointwise_norm(const at::Tensor& input, const at::Tensor& residual,
+                                                               const at::Tensor& alpha,
+                                                               const std::optional<at::Tensor>& shift = {},
+                                                               const std::optional<at::Tensor>& weight = {},
+                                                               const std::optional<at::Tensor>& bias = {},
+                                                               const AddPointwiseNormCall& options = {});
+
 // The gradients of input, alpha, shift, weight and bias that output_mask asks for, in one pass; the others undefined.
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 DERF_API Gradients derf_backward(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,

@@ -10,13 +10,13 @@ namespace derf {
 
 Tensor& derf_out(Tensor& out, const Tensor& input, const Tensor& alpha, const Tensor& shift,
                  const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim) {
-  call_into({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}}, out);
+  call_into({plain(input, alpha, shift, given(weight), given(bias)), {.channel_dim = channel_dim}}, out);
   return out;
 }
 
 Tensor& pointwise_norm_out(Tensor& out, const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,
                            const OptionalTensor& weight, const OptionalTensor& bias, const PointwiseNormCall& o) {
-  call_into({{&input, &alpha, &given(shift), &given(weight), &given(bias)},
+  call_into({plain(input, alpha, given(shift), given(weight), given(bias)),
              options(o.function, o.channel_dim, o.weight_offset, o.dead_zone, o.input_shift, o.linear_mix, o.clip,
                      o.output_shift, o.sign)},
             out);

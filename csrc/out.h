@@ -24,11 +24,11 @@ void implement_out(torch::Library& m) {
   m.impl(
       "derf.out", [](Keys keys, const Tensor& input, const Tensor& alpha, const Tensor& shift,
                      const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim, const Tensor& out) {
-        return into({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys}, out);
+        return into({plain(input, alpha, shift, given(weight), given(bias)), {.channel_dim = channel_dim}, keys}, out);
       });
   m.impl("derf_", [](Keys keys, const Tensor& input, const Tensor& alpha, const Tensor& shift,
                      const OptionalTensor& weight, const OptionalTensor& bias, int64_t channel_dim) {
-    return into({{&input, &alpha, &shift, &given(weight), &given(bias)}, {.channel_dim = channel_dim}, keys}, input);
+    return into({plain(input, alpha, shift, given(weight), given(bias)), {.channel_dim = channel_dim}, keys}, input);
   });
   m.impl("pointwise_norm.out", [](Keys keys, const Tensor& input, const Tensor& alpha, const OptionalTensor& shift,
                                   const OptionalTensor& weight, const OptionalTensor& bias, std::string_view function,
@@ -36,7 +36,7 @@ void implement_out(torch::Library& m) {
                                   double linear_mix, std::optional<double> clip, double output_shift, int64_t sign,
                                   const Tensor& out) {
     return into(
-        {{&input, &alpha, &given(shift), &given(weight), &given(bias)},
+        {plain(input, alpha, given(shift), given(weight), given(bias)),
          options(function, channel_dim, weight_offset, dead_zone, input_shift, linear_mix, clip, output_shift, sign),
          keys},
         out);
@@ -46,7 +46,7 @@ void implement_out(torch::Library& m) {
                                int64_t channel_dim, double weight_offset, double dead_zone, double input_shift,
                                double linear_mix, std::optional<double> clip, double output_shift, int64_t sign) {
     return into(
-        {{&input, &alpha, &given(shift), &given(weight), &given(bias)},
+        {plain(input, alpha, given(shift), given(weight), given(bias)),
          options(function, channel_dim, weight_offset, dead_zone, input_shift, linear_mix, clip, output_shift, sign),
          keys},
         input);
@@ -68,9 +68,10 @@ void forward_into(const Operands& operands, const Tensor& out) {
     return;
   }
   // A copy that the layout made is nobody else's.
-  const Tensor output = layout.input.is_same(operands.input())
-                            ? Device::empty(layout.input.sizes(), layout.input.strides(), layout.input)
-                            : layout.input;
+  const Tensor output =
+      layout.input.is_same(operands.input())
+          ? Device::empty(layout.input.sizes(), layout.input.strides(), layout.input.scalar_type(), layout.input)
+          : layout.input;
   Device::forward({layout.call, output.mutable_data_ptr()}, output);
   out.copy_(output);
 }

@@ -11,7 +11,10 @@
 namespace derf::autograd {
 namespace {
 
-struct PointwiseNormBackward : SavingNode<PointwiseNormBackward, OPERANDS, Options> {
+// The operands of the operators that add nothing, one after the other.
+enum Plain : size_t { X, A, S, W, B, PLAIN };
+
+struct PointwiseNormBackward : SavingNode<PointwiseNormBackward, PLAIN, Options> {
   using SavingNode::SavingNode;
   static std::string shown(const Options& options) {
     return options.name == Name::derf ? "DerfBackward" : "PointwiseNormBackward";
@@ -19,41 +22,97 @@ struct PointwiseNormBackward : SavingNode<PointwiseNormBackward, OPERANDS, Optio
 
   // What the gradients that are asked for need. (Of input's size is input alone.)
   static Mask saves(const Mask& requires_grad) {
-    const bool slope = requires_grad[INPUT] || requires_grad[ALPHA] || requires_grad[SHIFT];
-    const bool preactivation = slope || requires_grad[WEIGHT];
-    return {preactivation, preactivation, preactivation, preactivation, requires_grad[BIAS]};
+    const bool slope = requires_grad[X] || requires_grad[A] || requires_grad[S];
+    const bool preactivation = slope || requires_grad[W];
+    return {preactivation, preactivation, preactivation, preactivation, requires_grad[B]};
   }
 
-  static List differentiate(at::ArrayRef<Tensor> grad_output, const std::array<Tensor, OPERANDS>& saved,
+  static List differentiate(at::ArrayRef<Tensor> grad_output, const std::array<Tensor, PLAIN>& saved,
                             const Options& options, const Mask& needed) {
-    List result(OPERANDS);
+    const auto& [x, alpha, shift, weight, bias] = saved;
     if (!grad_output[0].defined()) {
-      return result;
+      return List(PLAIN);
     }
-    if (!saved[INPUT].defined()) {
-      result[BIAS] = composite::bias_gradient(grad_output[0], saved[BIAS], options.channel_dim);
-      return result;
+    if (!x.defined()) {
+      return {{}, {}, {}, {}, composite::bias_gradient(grad_output[0], bias, options.channel_dim)};
     }
-    auto gradients = call_backward(grad_output[0], Operands(saved, options), needed);
-    std::move(gradients.begin(), gradients.end(), result.begin());
-    return result;
+    auto g = call_backward(grad_output[0], {plain(x, alpha, shift, weight, bias), options}, of_plain(needed));
+    return {std::move(g[INPUT]), std::move(g[ALPHA]), std::move(g[SHIFT]), std::move(g[WEIGHT]), std::move(g[BIAS])};
   }
 };
 
 // Saves grad_output, then the operands but bias.
-struct PointwiseNormBackwardBackward : SavingNode<PointwiseNormBackwardBackward, OPERANDS, Options> {
+struct PointwiseNormBackwardBackward : SavingNode<PointwiseNormBackwardBackward, PLAIN, Options> {
   using SavingNode::SavingNode;
   static std::string shown(const Options& options) {
     return options.name == Name::derf ? "DerfBackwardBackward" : "PointwiseNormBackwardBackward";
   }
   static Mask saves(const Mask&) { return {true, true, true, true, true}; }
 
-  static List differentiate(at::ArrayRef<Tensor> grads, const std::array<Tensor, OPERANDS>& saved,
-                            const Options& options, const Mask&) {
-    const std::array<Tensor, OPERANDS> operands{saved[1], saved[2], saved[3], saved[4]};
-    auto [grad_output, gradients] = composite::double_backward(grads, saved[0], Operands(operands, options));
+  static List differentiate(at::ArrayRef<Tensor> grads, const std::array<Tensor, PLAIN>& saved, const Options& options,
+                            const Mask&) {
+    const Operands operands(plain(saved[1], saved[2], saved[3], saved[4], absent()), options);
+    auto [grad_output, gradients] = composite::double_backward(grads, saved[0], operands);
     return {std::move(grad_output), std::move(gradients[INPUT]), std::move(gradients[ALPHA]),
             std::move(gradients[SHIFT]), std::move(gradients[WEIGHT])};
+  }
+};
+
+// Saves the operands, in residual's place the sum.
+struct AddPointwiseNormBackward : SavingNode<AddPointwiseNormBackward, OPERANDS, Options> {
+  using SavingNode::SavingNode;
+  static std::string shown(const Options&) { return "AddPointwiseNormBackward"; }
+
+  // Of input's size is the sum alone, and input where a gradient of gate is wanted.
+  static Mask saves(const Mask& requires_grad) {
+    Mask saved = requires_grad;
+    saved[BIAS] = false;
+    const bool preactivation = saved != Mask{};
+    saved = {};
+    saved[INPUT] = requires_grad[GATE];
+    saved[ALPHA] = saved[SHIFT] = saved[WEIGHT] = preactivation;
+    saved[BIAS] = requires_grad[BIAS];
+    saved[GATE] = requires_grad[INPUT] || requires_grad[GATE];
+    return saved;
+  }
+
+  void save_sum(const Tensor& sum) {
+    for (size_t i = 0; i < OPERANDS; ++i) {
+      if (i != BIAS && next_edge(i).is_valid()) {
+        return save_output(RESIDUAL, sum);
+      }
+    }
+  }
+
+  static List differentiate(at::ArrayRef<Tensor> grads, const std::array<Tensor, OPERANDS>& saved,
+                            const Options& options, const Mask& needed) {
+    const Tensor &grad_output = grads[0], &grad_sum = grads[1], &sum = saved[RESIDUAL];
+    Borrowed operands{&saved[INPUT],  &absent(),    &saved[ALPHA], &saved[SHIFT],
+                      &saved[WEIGHT], &saved[BIAS], &saved[GATE]};
+    GradientList gradients;
+    if (grad_output.defined() && sum.defined()) {
+      Mask mask = needed;
+      const bool alike = needed[INPUT] && !saved[GATE].defined() && grad_output.scalar_type() == sum.scalar_type();
+      if (alike) {  // one tensor serves both
+        mask[INPUT] = false;
+        mask[RESIDUAL] = true;
+      }
+      gradients = call_add_backward({grad_output, grad_sum, sum}, {operands, options}, mask);
+      if (alike) {
+        gradients[INPUT] = gradients[RESIDUAL];
+      }
+      if (!needed[RESIDUAL]) {
+        gradients[RESIDUAL].reset();
+      }
+    } else if (grad_output.defined()) {
+      gradients[BIAS] = composite::bias_gradient(grad_output, saved[BIAS], options.channel_dim);
+    } else if (grad_sum.defined()) {  // autograd rounds to the dtypes of input and residual
+      if (!saved[INPUT].defined()) {
+        operands[INPUT] = &grad_sum;
+      }
+      gradients = composite::sum_gradients(grad_sum, {operands, options}, needed);
+    }
+    return {std::make_move_iterator(gradients.begin()), std::make_move_iterator(gradients.end())};
   }
 };
 
@@ -100,7 +159,48 @@ GradientList backward(const Tensor& grad_output, const Operands& operands, Mask 
   return gradients;
 }
 
+Added add_forward(const Operands& operands) {
+  if (any_has_tangent(operands)) {
+    return composite::add_forward(operands);
+  }
+  const auto node = AddPointwiseNormBackward::make_if_needed(operands.options, operands.tensors());
+  Added results = [&] {
+    at::AutoDispatchBelowADInplaceOrView below;
+    return redispatch_add(operands, operands.keys & c10::after_ADInplaceOrView_keyset);
+  }();
+  if (node) {
+    const auto& [output, sum] = results;
+    torch::autograd::set_history(output, node);
+    torch::autograd::set_history(sum, node);
+    static_cast<AddPointwiseNormBackward&>(*node).save_sum(sum);
+  }
+  return results;
+}
+
+// Where this is to be differentiated, the composite is.
+GradientList add_backward(const SumGradients& grads, const Operands& operands, Mask mask) {
+  const Tensor* tensors[] = {&grads.output, &grads.sum, &grads.value};
+  bool differentiated = any_has_tangent(operands);
+  const auto look = [&](const Tensor& t) {
+    differentiated |= torch::autograd::isFwGradDefined(t) || (at::GradMode::is_enabled() && t.requires_grad());
+  };
+  for (const Tensor* t : tensors) {
+    look(*t);
+  }
+  for (const Tensor* t : operands.tensors()) {
+    look(*t);
+  }
+  if (differentiated) {
+    return composite::add_backward(grads, operands, mask);
+  }
+  at::AutoDispatchBelowADInplaceOrView below;
+  return redispatch_add_backward(grads, operands, mask, operands.keys & c10::after_ADInplaceOrView_keyset);
+}
+
 }  // namespace
 }  // namespace derf::autograd
 
-TORCH_LIBRARY_IMPL(derf, Autograd, m) { derf::implement<derf::autograd::forward, derf::autograd::backward>(m); }
+TORCH_LIBRARY_IMPL(derf, Autograd, m) {
+  derf::implement<derf::autograd::forward, derf::autograd::backward>(m);
+  derf::implement_add<derf::autograd::add_forward, derf::autograd::add_backward>(m);
+}

@@ -100,6 +100,7 @@ Tensor batched(const Tensor& u, std::string_view function, int64_t order) {
 
 TORCH_LIBRARY_IMPL(derf, CompositeImplicitAutograd, m) {
   derf::implement_pointwise_norm<derf::composite::forward, derf::composite::backward>(m, "_composite");
+  derf::implement_add<derf::composite::add_forward, derf::composite::add_backward>(m, "_composite");
   m.impl("function_composite", &derf::autograd::plain);
 }
 TORCH_LIBRARY_IMPL(derf, CompositeExplicitAutograd, m) { m.impl("function", &derf::autograd::plain); }

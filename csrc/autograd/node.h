@@ -35,6 +35,7 @@ struct SavingNode : torch::autograd::Node {
   using Mask = std::array<bool, n>;
 
   std::array<torch::autograd::SavedVariable, n> saved;
+  std::array<bool, n> is_output{};  // of the operator, so that it must not hold its own node
   const Settings settings;
 
   explicit SavingNode(const Settings& settings_) : settings(settings_) {}
@@ -63,6 +64,12 @@ struct SavingNode : torch::autograd::Node {
     return node;
   }
 
+  // Saves a result, which has its history by now.
+  void save_output(size_t i, const at::Tensor& result) {
+    saved[i] = torch::autograd::SavedVariable(result, /*is_output=*/true);
+    is_output[i] = true;
+  }
+
   std::string name() const override { return Derived::shown(settings); }
 
   List apply(List&& grads) override {
@@ -80,8 +87,8 @@ struct SavingNode : torch::autograd::Node {
   // Compiled autograd asks for what a compiled backward depends on, then has the node write itself into a graph: as a
   // call of a function of plain values, since shapes are not known at that time.
   void compiled_args(torch::dynamo::autograd::CompiledNodeArgs& args) const override {
-    for (const auto& tensor : saved) {
-      args.collect(tensor, /*is_output=*/false);
+    for (size_t i = 0; i < n; ++i) {
+      args.collect(saved[i], is_output[i]);
     }
     for (const double number : settings.packed()) {
       args.collect(number);
@@ -132,10 +139,10 @@ struct SavingNode : torch::autograd::Node {
     return Derived::differentiate(grads, tensors, settings, mask);
   }
 
-  std::array<at::Tensor, n> unpacked() const {
+  std::array<at::Tensor, n> unpacked() {
     std::array<at::Tensor, n> tensors;
     for (size_t i = 0; i < saved.size(); ++i) {
-      tensors[i] = saved[i].unpack();
+      tensors[i] = is_output[i] ? saved[i].unpack(getptr()) : saved[i].unpack();
     }
     return tensors;
   }

@@ -39,7 +39,7 @@ Operands with_batch(const Operands& operands, const Tensor& input) {
   Options options = operands.options;
   const int64_t dim = operands.input().dim();
   options.channel_dim = dim == 0 ? -1 : wrapped_channel_dim(options.channel_dim, dim) + 1;
-  return {{&input, &operands[ALPHA], &operands[SHIFT], &operands[WEIGHT], &operands[BIAS]}, options};
+  return {plain(input, operands[ALPHA], operands[SHIFT], operands[WEIGHT], operands[BIAS]), options};
 }
 
 Tensor forward(const Operands& operands) {
@@ -80,4 +80,8 @@ GradientList backward(const Tensor& grad_output, const Operands& operands, Mask 
 }  // namespace
 }  // namespace derf::vmap
 
-TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) { derf::implement<derf::vmap::forward, derf::vmap::backward>(m); }
+// A sum is left to the composite: its own part is ATen's, and the function's comes here.
+TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) {
+  derf::implement<derf::vmap::forward, derf::vmap::backward>(m);
+  derf::implement_add<derf::composite::add_forward, derf::composite::add_backward>(m);
+}

@@ -11,6 +11,13 @@ Tensor forward(const Operands& operands);
 
 GradientList backward(const Tensor& grad_output, const Operands& operands, Mask mask);
 
+// derf::add_pointwise_norm by its parts: the sum in ATen's own, then derf::pointwise_norm, whose derivatives and
+// transforms are known.
+Added add_forward(const Operands& operands);
+GradientList add_backward(const SumGradients& grads, const Operands& operands, Mask mask);
+// The gradients of input, residual and gate from that of the sum; the first two in its dtype or a wider one.
+GradientList sum_gradients(const Tensor& grad, const Operands& operands, const Mask& mask);
+
 // The gradients of grad_output and of the operands (but bias), given those of backward's results, any of which may be
 // undefined. Undefined where none of them depends on it.
 std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, const Tensor& grad_output,

@@ -37,10 +37,10 @@ struct Fixed {
   static constexpr int64_t stretch = std::numeric_limits<int64_t>::max();
   template <int rows>
   struct Stretch {};  // nothing is done ahead
-  template <int rows>
-  void prepare_value(Stretch<rows>&, const T*, int64_t, int64_t, int64_t) const {}
-  template <int rows>
-  void prepare_gradient(Stretch<rows>&, const T*, int64_t, int64_t, int64_t) const {}
+  template <int rows, class X>
+  void prepare_value(Stretch<rows>&, const X*, int64_t, int64_t, int64_t) const {}
+  template <int rows, class X>
+  void prepare_gradient(Stretch<rows>&, const X*, int64_t, int64_t, int64_t) const {}
 
   template <size_t n, int rows>
   inline __attribute__((always_inline)) auto value(const Pack<opmath_t<T>, n>& x, int64_t c, int64_t count,
@@ -129,14 +129,14 @@ struct General {
     alignas(64) Scalar value[rows][stretch];
     alignas(64) Scalar slope[rows][stretch];
   };
-  template <int rows>
-  void prepare_value(Stretch<rows>& to, const T* input, int64_t stride, int64_t c, int64_t count) const {
+  template <int rows, class X>
+  void prepare_value(Stretch<rows>& to, const X* input, int64_t stride, int64_t c, int64_t count) const {
     for (int r = 0; r < rows; ++r) {
       f.value(to.value[r], to.value[r], arguments<false>(to.value[r], input + r * stride, c, count));
     }
   }
-  template <int rows>
-  void prepare_gradient(Stretch<rows>& to, const T* input, int64_t stride, int64_t c, int64_t count) const {
+  template <int rows, class X>
+  void prepare_gradient(Stretch<rows>& to, const X* input, int64_t stride, int64_t c, int64_t count) const {
     for (int r = 0; r < rows; ++r) {
       f.gradient(to.value[r], to.value[r], to.slope[r], arguments<true>(to.value[r], input + r * stride, c, count));
     }
@@ -189,8 +189,8 @@ struct General {
 
   // What f is called with, and how many vectors of it. Lanes that are not there count as 0 for gradients, whatever
   // alpha and shift are.
-  template <bool of_gradient>
-  int arguments(Scalar* to, const T* input, int64_t c, int64_t count) const {
+  template <bool of_gradient, class X>
+  int arguments(Scalar* to, const X* input, int64_t c, int64_t count) const {
     const int n = int((count + chunk_size<T> - 1) / chunk_size<T>) * int(vectors);
     const auto put = [&](int64_t i, const Chunk<T>& u) __attribute__((always_inline)) {
       u[0].store(to + i);

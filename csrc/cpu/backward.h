@@ -1,5 +1,5 @@
-// All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
-//   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
+// All gradients in one pass over x (input, or a sum) and grad_output. With u = alpha x + shift, g = grad_output:
+//   h = g weight f'(u);  the gradient of x is alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all that share the parameter.
 // Sums run in float over a few rows or terms, then in compensated double sums: as exact as the terms, and the same on
 // any number of threads. Where f' is 0 the gradients are 0: never 0 * Inf.
@@ -14,9 +14,10 @@ namespace derf::CPU_CAPABILITY {
 
 // channels: whether gradients of weight and bias are wanted. Known at compile time: a branch between the loops' two
 // kinds costs more than the arithmetic it saves.
-template <class AppliedFunction, bool of_channels>
+template <class AppliedFunction, class Input, bool of_channels>
 struct Wanted {
   using Applied = AppliedFunction;
+  using In = Input;
   using T = typename Applied::T;
   static constexpr bool channels = of_channels;
 };
@@ -31,7 +32,7 @@ struct ChannelSums {
 // Where a tile adds these up: arrays that begin at its first channel; null: not wanted.
 template <class Scalar>
 struct ChannelRows {
-  Scalar *weight = nullptr, *bias = nullptr, *alpha = nullptr, *shift = nullptr;
+  Scalar *weight = nullptr, *bias = nullptr, *alpha = nullptr, *shift = nullptr, *gate = nullptr;
 };
 
 // Over all elements: the sums of h x and h. The error of a float sum grows with its terms: so sums of a few of them
@@ -68,23 +69,24 @@ class ScalarSums {
   }
 };
 
-// count <= chunk_size<T> elements of each of `rows` rows, `stride` apart, of channels from c on; grad_input may be
-// null. P is the type of weight. Row `first_row` of what is prepared is theirs, `at` elements into the stretch.
-template <class W, class P, int rows, class T, class Stretch>
-inline __attribute__((always_inline)) void backward_step(const T* grad_output, const T* input, T* grad_input,
-                                                         int64_t stride, const Chunk<T>& weight, int64_t c,
-                                                         int64_t count, const typename W::Applied& applied,
-                                                         const Stretch& prepared, int first_row, int64_t at,
-                                                         bool bypass_cache, ChannelSums<T>& channel,
+// count <= chunk_size<T> elements from `at` on of each of `rows` rows, `stride` apart, of channels from c on. P is the
+// type of weight. Row `first_row` of what is prepared is theirs, `in_stretch` elements into the stretch.
+template <class W, class P, int rows, class T, class Stretch, class Gradient = typename W::In::Gradient>
+inline __attribute__((always_inline)) void backward_step(const T* grad_output, const Gradient& of, int64_t at,
+                                                         int64_t stride, const Chunk<T>& weight,
+                                                         const typename Gradient::Gate& gate, int64_t c, int64_t count,
+                                                         const typename W::Applied& applied, const Stretch& prepared,
+                                                         int first_row, int64_t in_stretch, bool bypass_cache,
+                                                         ChannelSums<T>& channel, typename Gradient::GateSum& gate_sum,
                                                          Vec<opmath_t<T>>& alpha, Vec<opmath_t<T>>& shift) {
   using V = Vec<opmath_t<T>>;
   Block<T, rows> all_x;
   for (int r = 0; r < rows; ++r) {
-    set_row(all_x, r, load<T>(input + r * stride, count));
+    set_row(all_x, r, load<T>(of.x + at + r * stride, count));
   }
-  const auto gradient = applied.template gradient<W::channels>(all_x, c, count, prepared, first_row, at);
+  const auto gradient = applied.template gradient<W::channels>(all_x, c, count, prepared, first_row, in_stretch);
   for (int r = 0; r < rows; ++r) {
-    const Chunk<T> x = row(all_x, r), g = load<T>(grad_output + r * stride, count);
+    const Chunk<T> x = row(all_x, r), g = load<T>(grad_output + at + r * stride, count);
     if constexpr (W::channels) {
       channel.grad = each([](V a, V b) { return a + b; }, channel.grad, g);
       channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, row(gradient.value, r));
@@ -101,10 +103,8 @@ inline __attribute__((always_inline)) void backward_step(const T* grad_output, c
         alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);
       }
     }
-    if (grad_input) {
-      store<std::is_same_v<P, float>>(grad_input + r * stride, applied.times_alpha(h, alive, c, count), count,
-                                      bypass_cache);
-    }
+    const auto of_x = [&]() __attribute__((always_inline)) { return applied.times_alpha(h, alive, c, count); };
+    of.template finish<brings_any_nan<P>>(of_x, at + r * stride, count, bypass_cache, gate, gate_sum);
   }
 }
 
@@ -123,32 +123,42 @@ inline void add_scalars(ScalarSums<T>& sums, const ChannelSums<T>& channel, Vec<
 
 // `rows` neighbouring rows of channels [begin, end), shape.in_rows(). Adds to the sums.
 template <class W, int rows, class P, class T = typename W::T>
-inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int64_t begin, int64_t end,
+inline void backward_rows(const cpu::BackwardTask& task, int64_t group, int64_t first_row, int64_t begin, int64_t end,
                           const ParameterRow<P>& weight, const ChannelRows<opmath_t<T>>& to, ScalarSums<T>& sums) {
   using V = Vec<opmath_t<T>>;
   const typename W::Applied applied(task, gradient_unit<typename W::Applied>, -1);
   const bool prefetches = task.prefetch, bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
   const int64_t channels = task.shape.channels;
   const auto* grad_output = static_cast<const T*>(task.grad_output) + first_row * channels;
-  const auto* input = static_cast<const T*>(task.input) + first_row * channels;
-  auto* grad_input = task.grad_input ? static_cast<T*>(task.grad_input) + first_row * channels : nullptr;
+  const typename W::In::Gradient of(task, first_row * channels, group, -1);
   constexpr int side = std::min(rows, rows_at_once);
   typename W::Applied::template Stretch<rows> prepared;
   const auto column = [&](int64_t c, int64_t count, int64_t in_stretch) __attribute__((always_inline)) {
-    const Chunk<T> w = each([&](V x) { return applied.weight(x); }, load<T>(weight.at(c), count));
+    const Chunk<T> w = each([&](V x) { return applied.weight(x); }, weight.template load<T>(c, count));
+    const auto gate = of.gate(c, count);
     ChannelSums<T> channel;
+    typename W::In::Gradient::GateSum gate_sum{};
     V alpha(0), shift(0);
     if (prefetches) {  // the next rows
       for (int r = rows; r < 2 * rows; ++r) {
         prefetch(grad_output + r * channels + c);
-        prefetch(input + r * channels + c);
+        of.prefetch_row(r * channels + c);
       }
     }
+    const auto step = [&](int r) __attribute__((always_inline)) {
+      backward_step<W, P, side>(grad_output, of, r * channels + c, channels, w, gate, c, count, applied, prepared, r,
+                                in_stretch, bypass_cache, channel, gate_sum, alpha, shift);
+    };
+    if constexpr (W::In::adds) {  // more streams than registers: unrolled it would be twice as long and no faster
+#pragma GCC unroll 1
+      for (int r = 0; r < rows; r += side) {
+        step(r);
+      }
+    } else {
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; r += side) {
-      const int64_t at = r * channels + c;
-      backward_step<W, P, side>(grad_output + at, input + at, grad_input ? grad_input + at : nullptr, channels, w, c,
-                                count, applied, prepared, r, in_stretch, bypass_cache, channel, alpha, shift);
+      for (int r = 0; r < rows; r += side) {
+        step(r);
+      }
     }
     add_scalars<W>(sums, channel, alpha, shift);
     const auto add_to = [&](opmath_t<T>* row, const Chunk<T>& sum) {
@@ -161,6 +171,9 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int6
       add_to(to.weight, channel.value);
       add_to(to.bias, channel.grad);
     }
+    if constexpr (W::In::adds) {
+      add_to(to.gate, gate_sum);
+    }
     if constexpr (W::Applied::is_general) {
       add_to(to.alpha, channel.alpha);
       add_to(to.shift, channel.shift);
@@ -168,7 +181,7 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int6
   };
   for (int64_t c = begin; c < end;) {
     const int64_t first = c, stop = c + std::min(end - c, W::Applied::stretch);
-    applied.prepare_gradient(prepared, input + c, channels, c, stop - c);
+    applied.prepare_gradient(prepared, of.x + c, channels, c, stop - c);
     for (; c + chunk_size<T> <= stop; c += chunk_size<T>) {
       column(c, chunk_size<T>, c - first);
     }
@@ -181,29 +194,31 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t first_row, int6
 
 // `count` elements of one channel, whose sums go to entry `entry`.
 template <class W, class P, class T = typename W::T>
-inline void backward_segment(const cpu::BackwardTask& task, int64_t at, int64_t channel, int64_t entry, int64_t count,
-                             const ParameterRow<P>& weights, const ChannelRows<opmath_t<T>>& to, ScalarSums<T>& sums) {
+inline void backward_segment(const cpu::BackwardTask& task, int64_t group, int64_t at, int64_t channel, int64_t entry,
+                             int64_t count, const ParameterRow<P>& weights, const ChannelRows<opmath_t<T>>& to,
+                             ScalarSums<T>& sums) {
   const typename W::Applied applied(task, gradient_unit<typename W::Applied>, channel);
   const bool bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
-  const Vec<opmath_t<T>> w = applied.weight(Vec<opmath_t<T>>(opmath_t<T>(*weights.at(channel))));
+  const Vec<opmath_t<T>> w = applied.weight(Vec<opmath_t<T>>(weights.template one<T>(channel)));
   Chunk<T> weight{w, w};
   const T* grad_output = static_cast<const T*>(task.grad_output) + at;
-  const T* input = static_cast<const T*>(task.input) + at;
-  T* grad_input = task.grad_input ? static_cast<T*>(task.grad_input) + at : nullptr;
+  const typename W::In::Gradient of(task, at, group, channel);
+  const auto gate = of.gate(0, chunk_size<T>);
+  typename W::In::Gradient::GateSum gate_sum{};
   ChannelSums<T> all;
   typename W::Applied::template Stretch<1> prepared;
   constexpr int64_t at_once = 4 * chunk_size<T>;
   static_assert(at_once <= W::Applied::stretch);
   for (int64_t i = 0; i < count;) {
     const int64_t first = i;
-    applied.prepare_gradient(prepared, input + i, 0, 0, std::min(count - i, at_once));
+    applied.prepare_gradient(prepared, of.x + i, 0, 0, std::min(count - i, at_once));
     Vec<opmath_t<T>> alpha(0), shift(0);
     ChannelSums<T> few;
     few.value = all.value;
     few.grad = all.grad;
     const auto step = [&](int64_t n) __attribute__((always_inline)) {
-      backward_step<W, P, 1>(grad_output + i, input + i, grad_input ? grad_input + i : nullptr, 0, weight, 0, n,
-                             applied, prepared, 0, i - first, bypass_cache, few, alpha, shift);
+      backward_step<W, P, 1>(grad_output, of, i, 0, weight, gate, 0, n, applied, prepared, 0, i - first, bypass_cache,
+                             few, gate_sum, alpha, shift);
       i += n;
     };
     while (i - first < at_once && i + chunk_size<T> <= count) {
@@ -225,6 +240,9 @@ inline void backward_segment(const cpu::BackwardTask& task, int64_t at, int64_t 
   if constexpr (W::channels) {
     add_to(to.weight, all.value);
     add_to(to.bias, all.grad);
+  }
+  if constexpr (W::In::adds) {
+    add_to(to.gate, gate_sum);
   }
   if constexpr (W::Applied::is_general) {
     add_to(to.alpha, all.alpha);
@@ -265,8 +283,8 @@ inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
   const int64_t row_end = std::min(row_begin + size.rows, shape.rows) + group * shape.rows;
   const int64_t channel_end = std::min(channel_begin + size.channels, shape.channels);
   const int64_t channels = channel_end - channel_begin;
-  constexpr int64_t most = 2048;  // channels of a tile
-  Scalar own[4][most];            // where the tile writes the gradients itself
+  constexpr int64_t most = 2048;          // channels of a tile
+  Scalar own[W::In::adds ? 5 : 4][most];  // where the tile writes the gradients itself
   const auto begin = [&](const cpu::Sums& sums, Scalar* itself) -> Scalar* {
     if (!sums.result.data) {
       return nullptr;
@@ -287,21 +305,24 @@ inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
       to.shift = begin(task.shift_sums, own[3]);
     }
   }
-  const ParameterRow<P> weight(task.weight, group);
+  if constexpr (W::In::adds) {
+    to.gate = begin(task.gate_sums, own[4]);
+  }
+  const ParameterRow<P> weight(task.weight, task.param_type, group);
   ScalarSums<T> sums;
   int64_t row = group * shape.rows + row_begin;
   if (shape.in_rows()) {
     for (; row + 4 <= row_end; row += 4) {
-      backward_rows<W, 4, P>(task, row, channel_begin, channel_end, weight, to, sums);
+      backward_rows<W, 4, P>(task, group, row, channel_begin, channel_end, weight, to, sums);
     }
     for (; row < row_end; ++row) {
-      backward_rows<W, 1, P>(task, row, channel_begin, channel_end, weight, to, sums);
+      backward_rows<W, 1, P>(task, group, row, channel_begin, channel_end, weight, to, sums);
     }
   } else {
     for (; row < row_end; ++row) {
       for (int64_t c = channel_begin; c < channel_end; ++c) {
         const int64_t at = (row * shape.channels + c) * shape.inner + inner_begin;
-        backward_segment<W, P>(task, at, c, c - channel_begin, inner_end - inner_begin, weight, to, sums);
+        backward_segment<W, P>(task, group, at, c, c - channel_begin, inner_end - inner_begin, weight, to, sums);
       }
     }
   }
@@ -312,6 +333,7 @@ inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
   };
   finish(task.weight_sums, to.weight, group);
   finish(task.bias_sums, to.bias, group);
+  finish(task.gate_sums, to.gate, group);
   finish(task.alpha_sums, to.alpha, 0);
   finish(task.shift_sums, to.shift, 0);
   if (!task.alphas) {
@@ -325,17 +347,18 @@ inline void backward_tile(const cpu::BackwardTask& task, int64_t tile) {
   }
 }
 
-template <class Applied, class P>
+template <class Applied, class P, class In>
 void backward(const cpu::BackwardTask& task, int64_t begin, int64_t end) {
   const auto run = [&](auto tile_kernel) {
     for (int64_t tile = begin; tile < end; ++tile) {
       tile_kernel(task, tile);
     }
   };
-  if (Applied::is_general || task.wants_channels()) {
-    run(&backward_tile<Wanted<Applied, true>, P>);
+  constexpr bool always = Applied::is_general || In::adds;
+  if (always || task.wants_channels()) {
+    run(&backward_tile<Wanted<Applied, In, true>, P>);
   } else {
-    run(&backward_tile<Wanted<Applied, Applied::is_general>, P>);
+    run(&backward_tile<Wanted<Applied, In, always>, P>);
   }
   drain(task.out_of_cache);
 }

@@ -1,50 +1,37 @@
-// output = weight * f(alpha * input + shift) + bias, one pass, for a range of elements in the order of memory.
+// output = weight * f(alpha * x + shift) + bias, one pass, for a range of elements in the order of memory.
 #pragma once
 #include "applied.h"
+#include "input.h"
 
 namespace derf::CPU_CAPABILITY {
 
-// weight or bias of one group, for a loop over channels or over one channel.
-template <class P>
-struct ParameterRow {
-  const P* data;
-  int64_t mask;
-
-  ParameterRow(const cpu::Parameter& parameter, int64_t group)
-      : data(static_cast<const P*>(parameter.data) + group * parameter.group_stride), mask(parameter.channel_mask) {}
-
-  const P* at(int64_t channel) const { return data + (channel & mask); }
-};
-
-// Elements [0, n) of `rows` rows, `stride` apart. Those of a row belong to channels from `channel` on (per_element), or
-// all to that one.
-template <class Applied, int rows, bool per_element, class P, class T = typename Applied::T>
-inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output, int64_t stride,
+// Elements [0, n) from `at` on, of `rows` rows, `stride` apart. Those of a row belong to channels from `channel` on
+// (per_element), or all to that one.
+template <class Applied, int rows, bool per_element, class In, class P, class T = typename Applied::T>
+inline void forward_run(const cpu::ForwardTask& task, int64_t at, int64_t stride, int64_t group,
                         ParameterRow<P> weights, ParameterRow<P> biases, int64_t channel, int64_t n) {
   using V = Vec<opmath_t<T>>;
   const Applied applied(task, value_unit<Applied>, per_element ? -1 : channel);
-  const bool prefetches = task.prefetch, bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
-  constexpr bool any_nan = std::is_same_v<P, float>;
+  const typename In::Source source(task, at, stride, group, per_element ? -1 : channel);
+  T* output = static_cast<T*>(task.output) + at;
+  const bool bypass_cache = bypasses_cache<T>(task.out_of_cache, task.shape);
   const int64_t ahead = std::max(rows * stride, 4096 / int64_t(sizeof(T)));  // past the rows at hand, a page at least
   const auto shared = [&](const ParameterRow<P>& row) {
-    return broadcast<T>(per_element ? 0 : opmath_t<T>(*row.at(channel)));
+    return broadcast<T>(per_element ? 0 : row.template one<T>(channel));
   };
   const Chunk<T> shared_weight = shared(weights), shared_bias = shared(biases);
   typename Applied::template Stretch<rows> prepared;
   const auto step = [&](int64_t i, int64_t count, int64_t in_stretch) __attribute__((always_inline)) {
     Block<T, rows> x;
     for (int r = 0; r < rows; ++r) {
-      if (prefetches) {
-        prefetch(input + r * stride + i + ahead);
-      }
-      set_row(x, r, load<T>(input + r * stride + i, count));
+      set_row(x, r, source.template load_row<Applied::is_general>(r, i, channel + i, count, ahead));
     }
     const auto f = applied.value(x, channel + i, count, prepared, in_stretch);
-    const Chunk<T> w = per_element ? load<T>(weights.at(channel + i), count) : shared_weight;
-    const Chunk<T> b = per_element ? load<T>(biases.at(channel + i), count) : shared_bias;
+    const Chunk<T> w = per_element ? weights.template load<T>(channel + i, count) : shared_weight;
+    const Chunk<T> b = per_element ? biases.template load<T>(channel + i, count) : shared_bias;
     for (int r = 0; r < rows; ++r) {
       const auto affine = [&](V y, V each_w, V each_b) { return fmadd(y, applied.weight(each_w), each_b); };
-      store<any_nan>(output + r * stride + i, each(affine, row(f, r), w, b), count, bypass_cache);
+      store<brings_any_nan<P>>(output + r * stride + i, each(affine, row(f, r), w, b), count, bypass_cache);
     }
   };
   int64_t aligned = 0;  // up to where the output is not
@@ -55,7 +42,10 @@ inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output,
   }
   for (int64_t i = 0; i < n;) {
     const int64_t first = i, end = i < aligned ? aligned : i + std::min(n - i, Applied::stretch);
-    applied.prepare_value(prepared, input + i, stride, channel + i, end - i);
+    if constexpr (Applied::is_general) {
+      source.template prepare<rows>(i, channel + i, end);
+    }
+    applied.prepare_value(prepared, source.x + i, stride, channel + i, end - i);
     for (; i + chunk_size<T> <= end; i += chunk_size<T>) {
       step(i, chunk_size<T>, i - first);
     }
@@ -66,31 +56,28 @@ inline void forward_run(const cpu::ForwardTask& task, const T* input, T* output,
   }
 }
 
-template <class Applied, class P>
+template <class Applied, class P, class In>
 void forward(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
-  using T = typename Applied::T;
   const auto [groups, rows, channels, inner] = task.shape;
   const bool in_rows = task.shape.in_rows();
-  const auto* input = static_cast<const T*>(task.input);
-  auto* output = static_cast<T*>(task.output);
   int64_t c = begin / inner % channels, within = begin % inner;  // where the next stretch begins
   int64_t row = begin / (inner * channels);
   while (begin < end) {
     const int64_t group = groups == 1 ? 0 : row / rows;
-    const ParameterRow<P> weight(task.weight, group), bias(task.bias, group);
+    const ParameterRow<P> weight(task.weight, task.param_type, group), bias(task.bias, task.param_type, group);
     const int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
     const bool whole = in_rows && n == channels && end - begin >= rows_at_once * n;
     if (whole && (groups == 1 || (row + rows_at_once - 1) / rows == group)) {
-      forward_run<Applied, rows_at_once, true>(task, input + begin, output + begin, n, weight, bias, 0, n);
+      forward_run<Applied, rows_at_once, true, In>(task, begin, n, group, weight, bias, 0, n);
       begin += rows_at_once * n;
       row += rows_at_once;
       continue;
     }
     if (in_rows) {
-      forward_run<Applied, 1, true>(task, input + begin, output + begin, 0, weight, bias, c, n);
+      forward_run<Applied, 1, true, In>(task, begin, 0, group, weight, bias, c, n);
       c = 0;
     } else {
-      forward_run<Applied, 1, false>(task, input + begin, output + begin, 0, weight, bias, c, n);
+      forward_run<Applied, 1, false, In>(task, begin, 0, group, weight, bias, c, n);
       c = c + 1 == channels ? 0 : c + 1;
       within = 0;
     }

@@ -27,26 +27,37 @@ void with_types(Type type, Type param_type, const Body& body) {
   }
 }
 
-// Calls body.operator()<Applied, P>(): loops of their own for erf and tanh, and one that serves all else.
+// Calls body.operator()<Applied>(): loops of their own for erf and tanh, and one that serves all else.
+template <class T, class Body>
+void with_applied(const cpu::Task& task, const Body& body) {
+  if (!task.is_general() && task.function == Function::erf) {
+    body.template operator()<Fixed<Erf<T>, T>>();
+  } else if (!task.is_general() && task.function == Function::tanh) {
+    body.template operator()<Fixed<Tanh<T>, T>>();
+  } else {
+    body.template operator()<General<T>>();
+  }
+}
+
+// Calls body.operator()<Applied, P, In>() with all that a loop is made of.
 template <class Body>
-void with_function(const cpu::Task& task, const Body& body) {
-  with_types(task.type, task.param_type, [&]<class T, class P>(T, P) {
-    if (!task.is_general() && task.function == Function::erf) {
-      body.template operator()<Fixed<Erf<T>, T>, P>();
-    } else if (!task.is_general() && task.function == Function::tanh) {
-      body.template operator()<Fixed<Tanh<T>, T>, P>();
-    } else {
-      body.template operator()<General<T>, P>();
-    }
+void with_input(const cpu::Task& task, const Body& body) {
+  if (!task.adds) {
+    return with_types(task.type, task.param_type, [&]<class T, class P>(T, P) {
+      with_applied<T>(task, [&]<class Applied>() { body.template operator()<Applied, P, Plain<T>>(); });
+    });
+  }
+  with_types(task.type, task.sum_type, [&]<class T, class Sum>(T, Sum) {
+    with_applied<T>(task, [&]<class Applied>() { body.template operator()<Applied, EitherIf16<T>, Added<T, Sum>>(); });
   });
 }
 
 void forward_any(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
-  with_function(task, [&]<class Applied, class P>() { forward<Applied, P>(task, begin, end); });
+  with_input(task, [&]<class Applied, class P, class In>() { forward<Applied, P, In>(task, begin, end); });
 }
 
 void backward_any(const cpu::BackwardTask& task, int64_t begin, int64_t end) {
-  with_function(task, [&]<class Applied, class P>() { backward<Applied, P>(task, begin, end); });
+  with_input(task, [&]<class Applied, class P, class In>() { backward<Applied, P, In>(task, begin, end); });
 }
 
 void reduce_any(const cpu::Reduce& call, int64_t begin, int64_t end) {

@@ -115,6 +115,26 @@ inline __attribute__((always_inline)) void store(T* p, const Chunk<T>& values, i
   }
 }
 
+// The same for numbers of type To: T, or float beside a 16-bit T. Gives them as they are written.
+template <class T, class To>
+inline __attribute__((always_inline)) Chunk<T> store_rounded(To* p, Chunk<T> values, int64_t n, bool bypass_cache) {
+  if constexpr (sizeof(To) == 2) {
+    store<true>(p, values, n, bypass_cache);
+    for (size_t k = 0; k < values.size(); k += 2) {
+      std::tie(values[k], values[k + 1]) = widen(narrow<To, true>(values[k], values[k + 1]));
+    }
+  } else {
+    Chunk<T> plain = values;
+    if constexpr (sizeof(T) == 2) {
+      for (size_t k = 0; k < plain.size(); k += 2) {
+        to_plain_order<T>(plain[k], plain[k + 1]);
+      }
+    }
+    store<true>(p, plain, n, bypass_cache);
+  }
+  return values;
+}
+
 // n <= chunk_size<T> floats (doubles) beside T's, in plain order.
 template <class T>
 inline __attribute__((always_inline)) void store_plain(opmath_t<T>* p, Chunk<T> values, int64_t n) {

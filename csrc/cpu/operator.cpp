@@ -110,6 +110,9 @@ Task prepare(const Call& call, Workspace& workspace) {
             .weight_offset = call.weight_offset,
             .function = call.function,
             .study = call.study,
+            .adds = call.adds,
+            .sum_type = call.sum_type,
+            .gate = {{call.gate.data, call.gate.group_stride, -1}, call.gate.type, call.gate.shared},
             .prefetch = out_of_own_caches(bytes),
             .out_of_cache = out_of_cache(bytes)};
   const Type wide = arithmetic(call.type);
@@ -141,6 +144,9 @@ Task prepare(const Call& call, Workspace& workspace) {
   if (!task.bias.data) {
     task.bias = absent(task.param_type, false);
   }
+  if (call.adds && !task.gate.data) {
+    task.gate = {absent(wide, true), wide, true};
+  }
   return task;
 }
 
@@ -170,8 +176,8 @@ struct Device {
   };
 
   // Results, made without the dispatcher: for small tensors its way is as long as the kernel.
-  static Tensor empty(at::IntArrayRef sizes, at::IntArrayRef strides, const Tensor& like) {
-    Tensor result = at::detail::empty_strided_cpu(sizes, strides, like.scalar_type());
+  static Tensor empty(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype, const Tensor&) {
+    Tensor result = at::detail::empty_strided_cpu(sizes, strides, dtype);
     if (result.nbytes() >= size_t(4) << 20) {
       ask_for_huge_pages(result.mutable_data_ptr(), result.nbytes());
     }
@@ -183,7 +189,7 @@ struct Device {
 
   static void forward(const Forward& call, const Tensor&) {
     Workspace workspace;
-    const ForwardTask task{prepare(call, workspace), call.output};
+    const ForwardTask task{prepare(call, workspace), call.output, call.residual, call.sum};
     at::parallel_for(0, call.shape.numel(), 32768,
                      [&](int64_t begin, int64_t end) { chosen_kernels().forward(task, begin, end); });
   }
@@ -208,7 +214,11 @@ struct Device {
                             sums(call.grad_alpha, call.alpha_per_channel, false),
                             sums(call.grad_shift, call.alpha_per_channel, false),
                             sums(call.grad_weight, true, true),
-                            sums(call.grad_bias, true, true)};
+                            sums(call.grad_bias, true, true),
+                            call.sum,
+                            call.grad_sum,
+                            call.grad_residual,
+                            sums(call.grad_gate, true, true)};
     const int64_t elements = tiles.size.numel();
     at::parallel_for(0, tiles.total(), std::max<int64_t>(1, 16384 / elements),
                      [&](int64_t begin, int64_t end) { chosen_kernels().backward(task, begin, end); });
@@ -231,6 +241,7 @@ struct Device {
     finish(task.shift_sums, call.alpha_per_channel, 1);
     finish(task.weight_sums, true, shape.groups);
     finish(task.bias_sums, true, shape.groups);
+    finish(task.gate_sums, true, shape.groups);
   }
 };
 
@@ -238,6 +249,8 @@ struct Device {
 }  // namespace derf::cpu
 
 TORCH_LIBRARY_IMPL(derf, CPU, m) {
-  derf::implement<derf::forward_on<derf::cpu::Device>, derf::backward_on<derf::cpu::Device>>(m);
-  derf::implement_out<derf::forward_into<derf::cpu::Device>>(m);
+  using derf::cpu::Device;
+  derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(m);
+  derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(m);
+  derf::implement_out<derf::forward_into<Device>>(m);
 }

@@ -13,6 +13,12 @@ struct Parameter {
   int64_t channel_mask;  // -1, or 0 where the same few ones or zeros are read for all channels
 };
 
+// gate, never absent either.
+struct GateParameter : Parameter {
+  Type type;
+  bool shared;  // one element for all channels of a group
+};
+
 // A call, its parameters prepared.
 struct Task {
   Type type;        // of input and output
@@ -25,6 +31,9 @@ struct Task {
   double weight_offset;
   Function function;
   Study study;
+  bool adds;  // the function is applied to residual + gate * input
+  Type sum_type;
+  GateParameter gate;
   bool prefetch;      // the tensors are larger than the nearer caches
   bool out_of_cache;  // the output is large: nothing is won by keeping it in the cache
 
@@ -34,6 +43,8 @@ struct Task {
 
 struct ForwardTask : Task {
   void* output;
+  const void* residual;
+  void* sum;
 };
 
 // The work of the backward is cut into tiles whose size depends on the shape alone, so that no result depends on the
@@ -60,6 +71,9 @@ struct BackwardTask : Task {
   const void* grad_output;
   void* grad_input;  // null: not wanted
   Sums alpha_sums, shift_sums, weight_sums, bias_sums;
+  const void *sum, *grad_sum;  // the latter null: none
+  void* grad_residual;         // null: not wanted
+  Sums gate_sums;
 
   bool wants_channels() const { return weight_sums.result.data || bias_sums.result.data; }
 };

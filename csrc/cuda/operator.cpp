@@ -31,8 +31,8 @@ void check_launch(const char* error) {
 struct Device {
   using Guard = c10::DeviceGuard;
 
-  static Tensor empty(at::IntArrayRef sizes, at::IntArrayRef strides, const Tensor& like) {
-    return at::empty_strided(sizes, strides, like.options());
+  static Tensor empty(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype, const Tensor& like) {
+    return at::empty_strided(sizes, strides, like.options().dtype(dtype));
   }
   static Tensor empty(at::IntArrayRef sizes, const Tensor& like, at::ScalarType dtype) {
     return at::empty(sizes, like.options().dtype(dtype));
@@ -51,7 +51,9 @@ struct Device {
 
 #if !defined(DERF_CUDA_ON_HOST)
 TORCH_LIBRARY_IMPL(derf, CUDA, m) {
-  derf::implement<derf::forward_on<derf::cuda::Device>, derf::backward_on<derf::cuda::Device>>(m);
-  derf::implement_out<derf::forward_into<derf::cuda::Device>>(m);
+  using derf::cuda::Device;
+  derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(m);
+  derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(m);
+  derf::implement_out<derf::forward_into<Device>>(m);
 }
 #endif

@@ -21,6 +21,7 @@ from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
 from .functions import PointwiseFunction, functions  # noqa: E402
+from .fused import AddDerf  # noqa: E402
 from .health import HealthWarning  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .monitor import Monitor  # noqa: E402
@@ -33,6 +34,7 @@ from .weight_decay import no_weight_decay_names, parameter_groups  # noqa: E402
 
 __version__ = _version("derf")
 __all__ = [
+    "AddDerf",
     "CalibrationReport",
     "Derf",
     "DyT",

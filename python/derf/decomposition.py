@@ -34,6 +34,8 @@ def decompositions() -> dict[OpOverload, Callable[..., Any]]:
         ops.derf_backward.default: _derf_backward,
         ops.pointwise_norm.default: ops.pointwise_norm_composite,
         ops.pointwise_norm_backward.default: ops.pointwise_norm_backward_composite,
+        ops.add_pointwise_norm.default: ops.add_pointwise_norm_composite,
+        ops.add_pointwise_norm_backward.default: ops.add_pointwise_norm_backward_composite,
         ops.function.default: ops.function_composite,
     }
 

@@ -45,7 +45,8 @@ class _Operand:
             return None
         shape = tuple(parameter.shape)
         one = is_scalar and len(shape) < 2 and prod(shape) == 1
-        return _Operand(() if one else shape, channel_dim % max(input.ndim, 1) + 1 - len(shape))
+        whole = len(shape) == input.ndim  # a gate may have dimensions after the channels
+        return _Operand(() if one else shape, 0 if whole else channel_dim % max(input.ndim, 1) + 1 - len(shape))
 
     def placed(self, dim: int) -> Placement:
         """Where it lies when input is sharded along a dimension."""
@@ -137,6 +138,48 @@ def _pointwise_norm_backward(
 ) -> list[_Rule]:
     *options, output_mask = rest
     return _backward_rules((input, alpha, shift, weight, bias), channel_dim, output_mask, len(options) + 2)
+
+
+@register_sharding(torch.ops.derf.add_pointwise_norm.default)
+def _add_pointwise_norm(
+    input: Tensor,
+    residual: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    gate: Tensor | None = None,
+    *,
+    channel_dim: int = -1,
+    **_: Any,
+) -> list[_Rule]:
+    return [
+        ([x, x], [x, x, *placed]) for x, placed, _ in _rules((input, alpha, shift, weight, bias, gate), channel_dim)
+    ]
+
+
+@register_sharding(torch.ops.derf.add_pointwise_norm_backward.default)
+def _add_pointwise_norm_backward(
+    grad_output: Tensor,
+    grad_sum: Tensor | None,
+    input: Tensor | None,
+    sum: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    channel_dim: int,
+    function: str,
+    weight_offset: float,
+    output_mask: list[bool],
+) -> list[_Rule]:
+    rules = []
+    for x, placed, gradients in _rules((sum, alpha, shift, weight, bias, gate), channel_dim):
+        results = [result if wanted else None for result, wanted in zip([x, x, *gradients], output_mask, strict=True)]
+        arguments = [x, None if grad_sum is None else x, None if input is None else x, x, *placed, *[None] * 4]
+        rules.append((results, arguments))
+    return rules
 
 
 @register_sharding(torch.ops.derf.function.default)

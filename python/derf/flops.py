@@ -150,10 +150,63 @@ def pointwise_norm_backward_flops(
     return prod(input) * each
 
 
+def add_pointwise_norm_flops(
+    input: Shape,
+    residual: Shape,
+    alpha: Shape,
+    shift: Shape | None = None,
+    weight: Shape | None = None,
+    bias: Shape | None = None,
+    gate: Shape | None = None,
+    *_: object,
+    function: str = "erf",
+    **__: object,
+) -> int:
+    """FLOPs of sum = residual + gate * input and of the function of it."""
+    of_function = pointwise_norm_flops(input, alpha, shift, weight, bias, function=function)
+    return of_function + prod(input) * (1 + (gate is not None))
+
+
+def add_pointwise_norm_backward_flops(
+    grad_output: Shape,
+    grad_sum: Shape | None,
+    input: Shape | None,
+    sum: Shape,
+    alpha: Shape,
+    shift: Shape | None,
+    weight: Shape | None,
+    bias: Shape | None,
+    gate: Shape | None,
+    channel_dim: int = -1,
+    function: str = "erf",
+    *_: object,
+    out_shape: Sequence[Shape | None],
+    **__: object,
+) -> int:
+    """FLOPs of those gradients that are asked for."""
+    to_input, to_residual, *to_parameters, to_gate = out_shape
+    of_sum = any(shape is not None for shape in (to_input, to_residual, to_gate))
+    each = of_sum * (grad_sum is not None) + (to_input is not None and gate is not None) + 2 * (to_gate is not None)
+    of_function = pointwise_norm_backward_flops(
+        grad_output,
+        sum,
+        alpha,
+        shift,
+        weight,
+        bias,
+        channel_dim,
+        function,
+        out_shape=(sum if of_sum else None, *to_parameters),
+    )
+    return of_function + prod(sum) * each
+
+
 register_flop_formula(torch.ops.derf.derf)(derf_flops)
 register_flop_formula(torch.ops.derf.derf_backward)(derf_backward_flops)
 register_flop_formula(torch.ops.derf.pointwise_norm)(pointwise_norm_flops)
 register_flop_formula(torch.ops.derf.pointwise_norm_backward)(pointwise_norm_backward_flops)
+register_flop_formula(torch.ops.derf.add_pointwise_norm)(add_pointwise_norm_flops)
+register_flop_formula(torch.ops.derf.add_pointwise_norm_backward)(add_pointwise_norm_backward_flops)
 
 
 def norm_flops(elements: int, *, centered: bool, weight: bool, bias: bool) -> int:

@@ -20,8 +20,8 @@ def translation_table() -> dict[OpOverload, Callable[..., Any]]:
     ``torch.onnx.export`` itself.
 
     >>> import derf
-    >>> list(derf.onnx.translation_table())
-    [<OpOverload(op='derf.derf', overload='default')>, <OpOverload(op='derf.pointwise_norm', overload='default')>]
+    >>> [str(operator) for operator in derf.onnx.translation_table()]
+    ['derf.derf.default', 'derf.pointwise_norm.default', 'derf.add_pointwise_norm.default']
     """
     from onnxscript import ir
     from onnxscript import opset18 as op
@@ -74,7 +74,44 @@ def translation_table() -> dict[OpOverload, Callable[..., Any]]:
     def derf(input: Any, alpha: Any, shift: Any, weight: Any = None, bias: Any = None, channel_dim: int = -1) -> Any:
         return pointwise_norm(input, alpha, shift, weight, bias, channel_dim=channel_dim)
 
-    return {torch.ops.derf.derf.default: derf, torch.ops.derf.pointwise_norm.default: pointwise_norm}
+    def add_pointwise_norm(
+        input: Any,
+        residual: Any,
+        alpha: Any,
+        shift: Any = None,
+        weight: Any = None,
+        bias: Any = None,
+        gate: Any = None,
+        function: str = "erf",
+        channel_dim: int = -1,
+        weight_offset: float = 0.0,
+    ) -> tuple[Any, Any]:
+        compute = ir.DataType.DOUBLE if input.dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT
+        rank = len(input.shape)
+        dimensions_after = -1 - channel_dim if channel_dim < 0 else rank - 1 - channel_dim
+
+        def wide(value: Any) -> _Node:
+            return _Node(op, value if value.dtype == compute else op.Cast(value, to=int(compute)), compute)
+
+        product = wide(input)
+        if gate is not None:
+            factor = wide(gate)
+            if dimensions_after > 0 and 0 < len(gate.shape) < rank:
+                factor.value = op.Unsqueeze(factor.value, op.Constant(value_ints=list(range(-dimensions_after, 0))))
+            product = product * factor
+        sum = (wide(residual) + product).value
+        if residual.dtype != compute:
+            sum = op.Cast(sum, to=int(residual.dtype))
+        sum.dtype, sum.shape = residual.dtype, input.shape
+        options = {"function": function, "channel_dim": channel_dim, "weight_offset": weight_offset}
+        output = pointwise_norm(sum, alpha, shift, weight, bias, **options)
+        return output if residual.dtype == input.dtype else op.Cast(output, to=int(input.dtype)), sum
+
+    return {
+        torch.ops.derf.derf.default: derf,
+        torch.ops.derf.pointwise_norm.default: pointwise_norm,
+        torch.ops.derf.add_pointwise_norm.default: add_pointwise_norm,
+    }
 
 
 def _binary(name: str, *, swapped: bool = False) -> Callable[["_Node", Any], "_Node"]:

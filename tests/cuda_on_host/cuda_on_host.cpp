@@ -19,8 +19,10 @@ void install(int64_t processors, bool guard_ends, bool reversed) {
   on_host::settings = {int(processors), reversed};
   on_host::guard_allocations(guard_ends);
   static auto library = MAKE_TORCH_LIBRARY_IMPL(derf, CPU);
-  derf::implement<derf::forward_on<derf::cuda::Device>, derf::backward_on<derf::cuda::Device>>(library);
-  derf::implement_out<derf::forward_into<derf::cuda::Device>>(library);
+  using derf::cuda::Device;
+  derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(library);
+  derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(library);
+  derf::implement_out<derf::forward_into<Device>>(library);
 }
 
 template <class T>
