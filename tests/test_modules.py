@@ -219,7 +219,17 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-DOCUMENTED = ["calibrate", "decomposition", "distributed", "flops", "functional", "functions", "modules", "monitor"]
+DOCUMENTED = [
+    "calibrate",
+    "decomposition",
+    "distributed",
+    "flops",
+    "functional",
+    "functions",
+    "modulated",
+    "modules",
+    "monitor",
+]
 DOCUMENTED += ["norms", "onnx", "replace", "report", "restore", "start", "weight_decay"]
 
 

@@ -22,6 +22,7 @@ from .decomposition import decompositions  # noqa: E402
 from .functional import derf  # noqa: E402
 from .functions import PointwiseFunction, functions  # noqa: E402
 from .health import HealthWarning  # noqa: E402
+from .modulated import ModulatedDerf  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "Derf",
     "DyT",
     "HealthWarning",
+    "ModulatedDerf",
     "Monitor",
     "NormSpec",
     "PointwiseFunction",
