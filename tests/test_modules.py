@@ -230,7 +230,7 @@ DOCUMENTED = [
     "modules",
     "monitor",
 ]
-DOCUMENTED += ["norms", "onnx", "replace", "report", "restore", "start", "weight_decay"]
+DOCUMENTED += ["norms", "onnx", "recompute", "replace", "report", "restore", "start", "weight_decay"]
 
 
 @pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in DOCUMENTED)])

@@ -26,6 +26,7 @@ from .modulated import ModulatedDerf  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
+from .recompute import recompute_outputs  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
 from .restore import convert_state_dict, restore_norm  # noqa: E402
@@ -56,6 +57,7 @@ __all__ = [
     "no_weight_decay_names",
     "onnx",
     "parameter_groups",
+    "recompute_outputs",
     "register_norm",
     "replace_norm",
     "restore_norm",

@@ -79,6 +79,13 @@ class ModulatedDerf(Derf):
 
         A 16-bit scale or shift beside a float32 input, as autocast gives them, is converted to float32.
         """
+        weight, bias, offset = self.affine(input, scale, shift)
+        return torch.ops.derf.pointwise_norm(input, self.alpha, self.shift, weight, bias, weight_offset=offset)
+
+    def affine(
+        self, input: Tensor, scale: Tensor | None, shift: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, float]:
+        """weight, bias and weight_offset of the operator: those of the layer and of the modulation together."""
         weight, bias = self.weight, self.bias
         if scale is not None:
             scale = self._beside(scale, input, "scale")
@@ -97,9 +104,7 @@ class ModulatedDerf(Derf):
             weight = _padded(weight, bias)
             if weight.dtype != bias.dtype:
                 weight, bias = weight.to(self._dtype(input)), bias.to(self._dtype(input))
-        return torch.ops.derf.pointwise_norm(
-            input, self.alpha, self.shift, weight, bias, weight_offset=offset if weight is not None else 0.0
-        )
+        return weight, bias, 0.0 if weight is None else offset
 
     def _dtype(self, input: Tensor) -> torch.dtype:
         return torch.float32 if input.dtype in _HALF else input.dtype
