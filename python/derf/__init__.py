@@ -19,6 +19,7 @@ from .calibrate import calibrate  # noqa: E402
 from .calibration_report import CalibrationReport  # noqa: E402
 from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
+from .fold import FoldReport, fold  # noqa: E402
 from .functional import derf  # noqa: E402
 from .functions import PointwiseFunction, functions  # noqa: E402
 from .health import HealthWarning  # noqa: E402
@@ -38,6 +39,7 @@ __all__ = [
     "CalibrationReport",
     "Derf",
     "DyT",
+    "FoldReport",
     "HealthWarning",
     "ModulatedDerf",
     "Monitor",
@@ -52,6 +54,7 @@ __all__ = [
     "decompositions",
     "derf",
     "flops",
+    "fold",
     "functional",
     "functions",
     "no_weight_decay_names",
