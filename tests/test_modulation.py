@@ -309,9 +309,34 @@ def test_fused(cls, affine):
 @pytest.mark.parametrize("cls", FUSED)
 @pytest.mark.parametrize("mode", ["no", "none"])
 def test_other_branches(cls, mode):
+    """The same where another branch is taken: there the norm is not modulated, and its layer is a plain one."""
     model = cls(mode=mode)
     original = copy.deepcopy(model)
     assert_same(derf.replace_norm(model), original)
+    plain = cls in (Conditional, Chain)
+    assert (type(model.norm) is derf.Derf) == plain and (type(model) is cls) == plain
+
+
+@pytest.mark.parametrize("cls", [Conditional, Chain])
+@pytest.mark.parametrize("mode", ["no", "none"])
+def test_a_branch_that_is_taken_later(cls, mode):
+    model = cls()
+    original = copy.deepcopy(model)
+    derf.replace_norm(model)
+    model.mode = original.mode = mode
+    assert_same(model, original)
+
+
+def test_calibrate_keeps_the_modulation():
+    batches = [(torch.randn(4, 3, C), torch.randn(4, C)) for _ in range(8)]
+    model = derf.replace_norm(nn.ModuleDict({"block": OneExpression()}))["block"].eval()
+    derf.calibrate(model, batches, progress=False)
+    assert type(model.norm) is derf.ModulatedDerf and model.norm.weight is not None
+    norm = OneExpression().eval()
+    norm.linear = model.linear
+    x, c = batches[0]
+    error = (model(x, c) - norm(x, c)).square().mean() / norm(x, c).square().mean()
+    assert error < 0.2  # erf is no LayerNorm of 8 channels, but near
 
 
 def calls(model, *inputs):

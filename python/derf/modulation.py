@@ -15,6 +15,7 @@ import inspect
 import textwrap
 import types
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,21 +43,40 @@ class Fusion(ast.NodeTransformer):
         names: the submodules that are meant, or None for all.
 
     Attributes:
-        found: the names of those that were found.
+        found: the names of those that were found, and for each place the tests of the ifs around it, which are true
+            there.
     """
 
     def __init__(self, self_name: str, globals: dict[str, Any], names: frozenset[str] | None = None) -> None:
         self.self_name, self.globals, self.names = self_name, globals, names
-        self.found: set[str] = set()
+        self.found: dict[str, list[tuple[ast.expr, ...]]] = {}
         self.flags = 0
+        self._tests: list[ast.expr] = []
 
     def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.If):
+            return self._visit_if(node)
         node = super().visit(node)
         for field in ("body", "orelse", "finalbody"):
             statements = getattr(node, field, None)
             if isinstance(statements, list):
                 setattr(node, field, list(self._fused(statements)))
         return node
+
+    def _visit_if(self, node: ast.If) -> ast.If:
+        node.test = self.visit(node.test)
+        for field, test in _bodies(node):
+            with self._where(test):
+                statements = [self.visit(statement) for statement in getattr(node, field)]
+                setattr(node, field, list(self._fused(statements)))
+        return node
+
+    @contextmanager
+    def _where(self, *tests: ast.expr) -> Iterator[None]:
+        """While this lasts, calls are found where the tests are true."""
+        self._tests += tests
+        yield
+        del self._tests[len(self._tests) - len(tests) :]
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.expr):
@@ -76,7 +96,7 @@ class Fusion(ast.NodeTransformer):
         return function.attr if named and (self.names is None or function.attr in self.names) else None
 
     def _call(self, norm: ast.Call, modulation: _Modulation) -> ast.Call:
-        self.found.add(norm.func.attr)
+        self.found.setdefault(norm.func.attr, []).append(tuple(map(copy.deepcopy, self._tests)))
         parts = (part or ast.Constant(None) for part in (modulation.scale, modulation.shift))
         return ast.Call(ast.Name(CALL, ast.Load()), [norm.func, norm.args[0], *parts], [])
 
@@ -164,7 +184,8 @@ class Fusion(ast.NodeTransformer):
             return statement.value if of_itself or not own else None
 
         def together(statement: ast.Assign, done: list[ast.stmt]) -> list[ast.stmt]:
-            fused = ast.Assign(statement.targets, self._call(statement.value, modulation), lineno=0)
+            with self._where(*([] if case is None else [case])):
+                fused = ast.Assign(statement.targets, self._call(statement.value, modulation), lineno=0)
             return [fused, *done] if case is None else [ast.If(case, [fused, *done], [statement])]
 
         if value_of(before):
@@ -173,12 +194,13 @@ class Fusion(ast.NodeTransformer):
             return None
         flag = f"{_DONE}_{self.flags}"
         moved = copy.deepcopy(before)
-        ends = [body for body in _branches(moved) if value_of(body[-1])]
+        ends = [(body, tests) for body, tests in _branches(moved) if value_of(body[-1])]
         if not ends:
             return None
         self.flags += 1
-        for body in ends:
-            body[-1:] = together(body[-1], [_set(flag, True)])
+        for body, tests in ends:
+            with self._where(*tests):
+                body[-1:] = together(body[-1], [_set(flag, True)])
         rest = ast.UnaryOp(ast.Not(), ast.Name(flag, ast.Load()))
         test = rest if case is None else ast.BoolOp(ast.And(), [rest, case])
         return [_set(flag, False), moved, ast.If(test, [inner], [])]
@@ -242,13 +264,39 @@ def _assigned(statement: ast.stmt) -> str | None:
     return target.id if isinstance(target, ast.Name) else None
 
 
-def _branches(statement: ast.If) -> Iterator[list[ast.stmt]]:
-    """The bodies of a chain of ifs, those of ifs at their ends included."""
-    for body in (statement.body, statement.orelse):
+def _bodies(statement: ast.If) -> Iterator[tuple[str, ast.expr]]:
+    """The two bodies of an if, and what is true there."""
+    yield "body", statement.test
+    yield "orelse", ast.UnaryOp(ast.Not(), statement.test)
+
+
+def _branches(statement: ast.If, *tests: ast.expr) -> Iterator[tuple[list[ast.stmt], tuple[ast.expr, ...]]]:
+    """The bodies of a chain of ifs, those of ifs at their ends included, with the tests that are true there."""
+    for name, test in _bodies(statement):
+        body = getattr(statement, name)
         if body and isinstance(body[-1], ast.If):
-            yield from _branches(body[-1])
+            yield from _branches(body[-1], *tests, test)
         elif body:
-            yield body
+            yield body, (*tests, test)
+
+
+def reachable(places: list[tuple[ast.expr, ...]], self_name: str, module: Any) -> bool:
+    """Whether a module comes to one of the places, for all that its attributes say."""
+    return not all(any(_is_false(test, self_name, module) for test in tests) for tests in places)
+
+
+def _is_false(test: ast.expr, self_name: str, module: Any) -> bool:
+    """Whether a test is false for this module in every call: it depends on nothing but the module's attributes."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return any(_is_false(part, self_name, module) for part in test.values)
+    calls = any(isinstance(part, ast.Call) for part in ast.walk(test))
+    if calls or any(isinstance(part, ast.Name) and part.id != self_name for part in ast.walk(test)):
+        return False
+    try:
+        expression = ast.fix_missing_locations(ast.Expression(copy.deepcopy(test)))
+        return not eval(compile(expression, "<test>", "eval"), {self_name: module})
+    except Exception:  # a tensor that is no truth value, say
+        return False
 
 
 def _set(name: str, value: bool) -> ast.Assign:

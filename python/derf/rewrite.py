@@ -21,7 +21,7 @@ from typing import Any
 from torch import nn
 
 from .modulated import modulated
-from .modulation import CALL, Fusion
+from .modulation import CALL, Fusion, reachable
 
 _MARK = "_derf_original"
 _ANNOTATIONS = __future__.annotations.compiler_flag
@@ -31,25 +31,26 @@ def modulated_norms(module: nn.Module) -> frozenset[str]:
     """Names of submodules whose output the module's forward modulates in a form that can be rewritten."""
     if "forward" in module.__dict__:  # accelerate's hooks, say: the class's forward is not what runs
         return frozenset()
-    return _names(type(module)).intersection(module._modules)
+    self_name, found = _found(type(module))
+    return frozenset(name for name, places in found.items() if reachable(places, self_name, module))
 
 
 @functools.cache
-def _names(cls: type[nn.Module]) -> frozenset[str]:
-    found = _source(cls)
-    if found is None:
-        return frozenset()
-    function, tree = found
+def _found(cls: type[nn.Module]) -> tuple[str, dict[str, list[tuple[ast.expr, ...]]]]:
+    source = _source(cls)
+    if source is None:
+        return "", {}
+    function, tree = source
     fusion = Fusion(tree.args.args[0].arg, function.__globals__)
     fusion.visit(tree)
-    return frozenset(fusion.found)
+    return fusion.self_name, fusion.found
 
 
 @functools.cache
 def modulated_class(cls: type[nn.Module], names: frozenset[str]) -> type[nn.Module]:
     """The subclass of cls whose forward hands scale and shift to these submodules, or cls where none can be made."""
     found = _source(cls)
-    if found is None or not names <= _names(cls):
+    if found is None or not names <= _found(cls)[1].keys():
         return cls
     function, tree = found
     Fusion(tree.args.args[0].arg, function.__globals__, names).visit(tree)

@@ -67,6 +67,7 @@ def test_unet():
     )
     images, times, text = torch.randn(2, 4, 8, 8), torch.tensor([3, 500]), torch.randn(2, 5, 32)
     zoo.check(model, lambda model: model(images, times, text).sample, 3 * (1 + 1 + 2))
+    assert modulated(model) == 0  # the same class of blocks as DiT's, in another mode
 
 
 def test_flux():
