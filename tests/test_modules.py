@@ -229,6 +229,8 @@ DOCUMENTED = [
     "flops",
     "functional",
     "functions",
+    "fuse",
+    "fused",
     "modulated",
     "modules",
     "monitor",

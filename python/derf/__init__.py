@@ -22,6 +22,7 @@ from .decomposition import decompositions  # noqa: E402
 from .fold import FoldReport, fold  # noqa: E402
 from .functional import derf  # noqa: E402
 from .functions import PointwiseFunction, functions  # noqa: E402
+from .fuse import FuseReport, fuse, unfuse  # noqa: E402
 from .fused import AddDerf  # noqa: E402
 from .health import HealthWarning  # noqa: E402
 from .modulated import ModulatedDerf  # noqa: E402
@@ -42,6 +43,7 @@ __all__ = [
     "Derf",
     "DyT",
     "FoldReport",
+    "FuseReport",
     "HealthWarning",
     "ModulatedDerf",
     "Monitor",
@@ -59,6 +61,7 @@ __all__ = [
     "fold",
     "functional",
     "functions",
+    "fuse",
     "no_weight_decay_names",
     "onnx",
     "parameter_groups",
@@ -68,4 +71,5 @@ __all__ = [
     "restore_norm",
     "show_config",
     "start",
+    "unfuse",
 ]

@@ -65,7 +65,7 @@ class Fusion(ast.NodeTransformer):
 
     def _visit_if(self, node: ast.If) -> ast.If:
         node.test = self.visit(node.test)
-        for field, test in _bodies(node):
+        for field, test in branch_tests(node):
             with self._where(test):
                 statements = [self.visit(statement) for statement in getattr(node, field)]
                 setattr(node, field, list(self._fused(statements)))
@@ -264,7 +264,7 @@ def _assigned(statement: ast.stmt) -> str | None:
     return target.id if isinstance(target, ast.Name) else None
 
 
-def _bodies(statement: ast.If) -> Iterator[tuple[str, ast.expr]]:
+def branch_tests(statement: ast.If) -> Iterator[tuple[str, ast.expr]]:
     """The two bodies of an if, and what is true there."""
     yield "body", statement.test
     yield "orelse", ast.UnaryOp(ast.Not(), statement.test)
@@ -272,7 +272,7 @@ def _bodies(statement: ast.If) -> Iterator[tuple[str, ast.expr]]:
 
 def _branches(statement: ast.If, *tests: ast.expr) -> Iterator[tuple[list[ast.stmt], tuple[ast.expr, ...]]]:
     """The bodies of a chain of ifs, those of ifs at their ends included, with the tests that are true there."""
-    for name, test in _bodies(statement):
+    for name, test in branch_tests(statement):
         body = getattr(statement, name)
         if body and isinstance(body[-1], ast.If):
             yield from _branches(body[-1], *tests, test)
