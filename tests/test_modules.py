@@ -224,6 +224,7 @@ def test_wrong_options(error, arguments, options, parts):
 
 DOCUMENTED = [
     "calibrate",
+    "compile_passes",
     "decomposition",
     "distributed",
     "flops",

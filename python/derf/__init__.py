@@ -17,6 +17,7 @@ _C = _library.load()  # the pybind11 module, or None where it was not built
 from . import callbacks, flops, functional, onnx  # noqa: E402  (these use the operators)
 from .calibrate import calibrate  # noqa: E402
 from .calibration_report import CalibrationReport  # noqa: E402
+from .compile_passes import compile_passes  # noqa: E402
 from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
 from .fold import FoldReport, fold  # noqa: E402
@@ -54,6 +55,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "callbacks",
+    "compile_passes",
     "convert_state_dict",
     "decompositions",
     "derf",

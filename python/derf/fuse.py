@@ -62,7 +62,7 @@ def fuse(model: nn.Module, *, gates: bool = False) -> FuseReport:
     and dtype and the layer has no hooks; elsewhere it is computed as before. Outputs are the same bits. In the backward
     two gradients are added before they are rounded, not after.
 
-    A sum that one block returns and the layer of the next one reads is left.
+    A sum that one block returns and the next one's layer reads is left: :func:`derf.compile_passes` fuses such ones.
 
     Args:
         model: changed in place.

@@ -1,0 +1,43 @@
+"""The switch of the fusions in compiled models, which are in inductor.py."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .inductor import CompilePasses
+
+
+def compile_passes() -> "CompilePasses":
+    """Let ``torch.compile`` fuse layers with what stands around them, from now on.
+
+    ========================================== ========================================================
+    what a graph has                           what it becomes
+    ========================================== ========================================================
+    ``x = r + b``, then a layer of x           ``add_pointwise_norm``
+    the same with ``x = r + gate * b``         likewise, with a gate of a channel, sample or group
+    ``layer(x) * (1 + scale) + shift``         ``pointwise_norm`` with weight, bias and weight_offset=1
+    ========================================== ========================================================
+
+    That holds across the borders of modules, and for the backward too. It is done where dtypes and layouts are the same
+    and nothing in between could change a tensor. Results are equal within rounding: a product or a sum of two gradients
+    is not rounded before it is added. What was compiled before is not compiled again.
+
+    It is off by default: what ``torch.compile`` makes of an addition alone may be as fast.
+
+    Returns:
+        A handle that is a context manager too, with a method ``disable()`` and ``fused``, the numbers of fusions. A
+        graph that comes from Inductor's cache is not counted.
+
+    >>> import torch, derf
+    >>> layer = derf.Derf(8)
+    >>> def residual(x, branch):
+    ...     x = x + branch
+    ...     return x + layer(x)
+    >>> passes = derf.compile_passes()
+    >>> output = torch.compile(residual)(torch.randn(2, 8), torch.randn(2, 8))  # doctest: +SKIP
+    >>> print(passes)  # doctest: +SKIP
+    add: 1
+    >>> passes.disable()
+    """
+    from .inductor import CompilePasses  # Inductor takes a second to import
+
+    return CompilePasses()
