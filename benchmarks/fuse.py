@@ -21,7 +21,7 @@ from .cases import WARM_ALLOCATOR
 from .gpu_report import print_table
 from .measure import measure
 
-SECONDS = 3.0  # for each
+SECONDS = 1.0  # for each
 TOKENS, CHANNELS = 197, 768
 
 
