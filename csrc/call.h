@@ -54,10 +54,20 @@ struct Call {
   Gate gate = {};
 };
 
+// An 8-bit result beside or instead of the output: output / scale, rounded to nearest even and saturated.
+enum class Format : int32_t { int8, e4m3fn, e5m2 };
+struct Quantized {
+  void* data = nullptr;  // null: not wanted
+  Format format = Format::int8;
+  const float* scale = nullptr;  // one, or one for each channel
+  bool per_channel = false;
+};
+
 struct Forward : Call {
-  void* output;
+  void* output;  // null where the 8-bit result alone is wanted
   const void* residual = nullptr;
   void* sum = nullptr;
+  Quantized quantized = {};
 };
 
 // A gradient, of the layout [groups, channels] or one element; null where it is not wanted.

@@ -223,7 +223,7 @@ def test_wrong_options(error, arguments, options, parts):
 
 
 DOCUMENTED = ["calibrate", "decomposition", "distributed", "flops", "functional", "functions", "modules", "monitor"]
-DOCUMENTED += ["norms", "onnx", "replace", "report", "restore", "start", "weight_decay"]
+DOCUMENTED += ["fused", "quantized", "norms", "onnx", "replace", "report", "restore", "start", "weight_decay"]
 
 
 @pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in DOCUMENTED)])

@@ -1,6 +1,7 @@
 // Loads and stores: the one place that knows element types, tails and cache policy. Kernels see Vec<Scalar> alone.
 #pragma once
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <tuple>
 

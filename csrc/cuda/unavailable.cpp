@@ -1,5 +1,6 @@
 // In a build without CUDA kernels, a CUDA tensor gets an answer that says so.
 #include "../out.h"
+#include "../quantized.h"
 #include "../registration.h"
 
 namespace {
@@ -23,10 +24,15 @@ derf::GradientList add_backward(const derf::SumGradients& grads, const derf::Ope
 
 void into(const derf::Operands& operands, const at::Tensor&) { refuse(operands.input()); }
 
+derf::QuantizedResults quantized(const derf::Operands& operands, const derf::Quantization&) {
+  refuse(operands.input());
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(derf, CUDA, m) {
   derf::implement<forward, backward>(m);
   derf::implement_out<into>(m);
+  derf::implement_quantized<quantized>(m);
   derf::implement_add<add_forward, add_backward>(m);
 }

@@ -26,6 +26,7 @@ from .health import HealthWarning  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
+from .quantized import QuantizedLinear, QuantizedNorm, output_bound  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
 from .restore import convert_state_dict, restore_norm  # noqa: E402
@@ -43,6 +44,8 @@ __all__ = [
     "NormSpec",
     "PointwiseFunction",
     "PointwiseNorm",
+    "QuantizedLinear",
+    "QuantizedNorm",
     "Report",
     "__version__",
     "calibrate",
@@ -55,6 +58,7 @@ __all__ = [
     "functions",
     "no_weight_decay_names",
     "onnx",
+    "output_bound",
     "parameter_groups",
     "register_norm",
     "replace_norm",
