@@ -36,6 +36,10 @@ DERF_THREAD void write_at_once(Packet* to, Packet packet) {
   *to = packet;
 }
 
+// Not to be fused with an addition.
+DERF_THREAD float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+DERF_THREAD double rounded_product(double a, double b) { return __dmul_rn(a, b); }
+
 inline int processors() {
   int device = 0, count = 0;
   cudaGetDevice(&device);

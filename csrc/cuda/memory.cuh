@@ -80,7 +80,7 @@ DERF_THREAD T narrow(opmath_t<T> x) {
 }
 
 template <class T, int width>
-DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
+DERF_THREAD Loaded<T, width> narrowed(const Numbers<T, width>& from) {
   Loaded<T, width> packet;
   if constexpr (in_pairs<T, width>) {
 #pragma unroll
@@ -93,8 +93,18 @@ DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
       packet.element[i] = narrow<T>(from[i]);
     }
   }
+  return packet;
+}
+
+template <class T, int width>
+DERF_THREAD void store_packet(T* to, const Loaded<T, width>& packet) {
   using Memory = Access<Loaded<T, width>>;
   write_at_once(reinterpret_cast<Memory*>(to), __builtin_bit_cast(Memory, packet));
+}
+
+template <class T, int width>
+DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
+  store_packet<T, width>(to, narrowed<T, width>(from));
 }
 
 // Calls body(P{}) with the type of a parameter beside an input of type T: T, or float.

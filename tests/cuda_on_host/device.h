@@ -97,6 +97,10 @@ inline uint32_t narrow_pair(Half, float low, float high) {
   return c10::Half(low).x | uint32_t(c10::Half(high).x) << 16;
 }
 
+// Not fused: the host's compiler is not told of instructions that would.
+inline float rounded_product(float a, float b) { return a * b; }
+inline double rounded_product(double a, double b) { return a * b; }
+
 template <class Packet>
 void write_at_once(Packet* to, Packet packet) {
   *to = packet;
