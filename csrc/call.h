@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "format.h"
 #include "functions/functions.h"
 #include "functions/study.h"
 
@@ -55,7 +56,6 @@ struct Call {
 };
 
 // An 8-bit result beside or instead of the output: output / scale, rounded to nearest even and saturated.
-enum class Format : int32_t { int8, e4m3fn, e5m2 };
 struct Quantized {
   void* data = nullptr;  // null: not wanted
   Format format = Format::int8;

@@ -22,7 +22,17 @@ RUNS = {
         1,
         True,
         False,
-        ["shapes", "layouts", "nonfinite", "gradients", "errors", "family_kernels", "add_pointwise_norm", "out"],
+        [
+            "shapes",
+            "layouts",
+            "nonfinite",
+            "gradients",
+            "errors",
+            "family_kernels",
+            "add_pointwise_norm",
+            "out",
+            "quantized",
+        ],
         1500,
     ),
     # More blocks, of fewer rows; tensors begin at a guard, and threads run against their order.

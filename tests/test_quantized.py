@@ -68,10 +68,10 @@ def test_numbers(shape, per_channel, function, float_dtype, dtype, device):
     )
     assert quantized.dtype == dtype and quantized.shape == shape
     fused = derf.functional.pointwise_norm(*arguments, function=function)
-    if function == "tanh":  # the loop that serves all functions has another approximation of it than tanh's own
-        torch.testing.assert_close(output, fused)
-    else:
+    if float_dtype.itemsize > 2 and function != "tanh":
         assert same_bits(output, fused)
+    else:  # another loop, whose approximation is another one
+        assert bool(((output - fused).abs().cpu() <= 2 * error_of(expected, float_dtype, tensors[3])).all())
     tolerance = (error_of(expected, float_dtype, tensors[3]) / scale).double()
     assert_nearest(quantized.cpu(), expected / scale.double(), tolerance + 1e-6 * (expected / scale.double()).abs())
     alone = quantized_pointwise_norm(arguments[0], scale.to(device), *arguments[1:], dtype=dtype, function=function)

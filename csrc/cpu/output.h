@@ -6,6 +6,7 @@
 //   stretch
 //                                       begins at `first`
 #pragma once
+#include "../format.h"
 #include "parameter_row.h"
 
 namespace derf::CPU_CAPABILITY {
@@ -37,20 +38,6 @@ class Whole {
   }
   template <int rows>
   void finish(const Waiting&, int64_t, int64_t) const {}
-};
-
-// An 8-bit floating-point format of `mantissa` bits: exponent bias and largest number.
-template <Format f>
-struct FloatFormat;
-template <>
-struct FloatFormat<Format::e4m3fn> {
-  static constexpr int mantissa = 3, bias = 7;
-  static constexpr float largest = 448;
-};
-template <>
-struct FloatFormat<Format::e5m2> {
-  static constexpr int mantissa = 2, bias = 15;
-  static constexpr float largest = 57344;
 };
 
 // x as a floating-point number of 8 bits in the lowest byte of each element.

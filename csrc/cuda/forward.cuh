@@ -2,6 +2,7 @@
 #pragma once
 #include "applied.cuh"
 #include "input.cuh"
+#include "output.cuh"
 
 namespace derf::cuda {
 
@@ -15,7 +16,7 @@ struct ForwardTuning {
                        blocks = 16, most_rows = 16;
 };
 
-template <class Applied, int width, bool by_channel, class In>
+template <class Applied, int width, bool by_channel, class In, class Out>
 __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
     forward_kernel(Forward call, Tiling tiling, typename Applied::Options options) {
   using T = typename Applied::T;
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
     w = column.weight(w);
   }
   typename In::template Source<width, by_channel> source(call, tile, of);
-  T* output = static_cast<T*>(call.output) + tile.offset;
+  typename Out::template Output<width, by_channel> output(call, tile, of);
   const auto one_row = [&](const auto& packet, int64_t at) {
     Numbers<T, width> x;
     source.take(packet, at, x);
@@ -51,7 +52,7 @@ __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
       const int c = by_channel ? 0 : i;
       x[i] = std::fma(weight[c], x[i], bias[c]);
     }
-    store<T, width>(output + at, x);
+    output.store(at, x);
   };
   uint32_t row = 0;
   for (; row + unroll <= tile.rows; row += unroll) {
@@ -65,14 +66,14 @@ __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
       one_row(packets[k], k * tile.step);
     }
     source.advance(unroll * tile.step);
-    output += unroll * tile.step;
+    output.advance(unroll * tile.step);
   }
   if constexpr (unroll > 1) {
 #pragma unroll 1
     for (; row < tile.rows; ++row) {
       one_row(source.load(0), 0);
       source.advance(tile.step);
-      output += tile.step;
+      output.advance(tile.step);
     }
   }
 }

@@ -37,9 +37,24 @@ auto with_function(const Call& call, const Body& body) {
   }
 }
 
+// Calls body.operator()<Applied, width, by_channel, In>() where kernels of their own are worth it for rows alone.
+template <class In, class T, int most, class Body>
+auto with_rows(const Call& call, bool by_channel, bool wide, const Body& body) {
+  if (by_channel) {
+    return body.template operator()<General<T>, 1, true, In>();
+  } else if (!wide) {
+    return body.template operator()<General<T>, 1, false, In>();
+  }
+  return with_function<T>(call, [&]<class Applied>() {
+    constexpr int width = vector_width<T>,
+                  some = Applied::is_general && width > 4 ? 4 : width;  // 8: too many registers
+    return body.template operator()<Applied, some, false, In>();
+  });
+}
+
 // Calls body.operator()<Applied, width, by_channel, In>(), with the width of loads that all of these addresses and the
-// shape allow.
-template <class Body, class... Pointers>
+// shape allow. `few`: kernels for rows alone are enough.
+template <bool few = false, class Body, class... Pointers>
 auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers) {
   return with_type(call.type, [&](auto t) {
     using T = decltype(t);
@@ -47,7 +62,11 @@ auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers
     const bool by_channel = is_by_channel(call.shape);
     const int64_t stretch = by_channel ? call.shape.inner : call.shape.channels * call.shape.inner;
     const bool wide = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...) && stretch % width == 0;
-    if (!call.adds) {
+    if constexpr (few) {
+      if (!call.adds) {
+        return with_rows<Plain<T>, T, 4>(call, by_channel, wide, body);
+      }
+    } else if (!call.adds) {
       return with_function<T>(call, [&]<class Applied>() {
         if (wide) {
           return by_channel ? body.template operator()<Applied, width, true, Plain<T>>()
@@ -57,18 +76,7 @@ auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers
                           : body.template operator()<Applied, 1, false, Plain<T>>();
       });
     }
-    // Of sums, those of rows are worth kernels of their own.
-    const auto added = [&]<class In>() {
-      if (by_channel) {
-        return body.template operator()<General<T>, 1, true, In>();
-      } else if (!wide) {
-        return body.template operator()<General<T>, 1, false, In>();
-      }
-      return with_function<T>(call, [&]<class Applied>() {
-        constexpr int some = Applied::is_general && width > 4 ? 4 : width;  // 8 would not fit into registers
-        return body.template operator()<Applied, some, false, In>();
-      });
-    };
+    const auto added = [&]<class In>() { return with_rows<In, T, few ? 2 : 4>(call, by_channel, wide, body); };
     if constexpr (sizeof(T) == 2) {
       if (call.sum_type == Type::f32) {
         return added.template operator()<Added<T, float>>();
@@ -152,14 +160,19 @@ struct Workspace {
 }  // namespace
 
 const char* launch_forward(const Forward& call, void* stream) {
-  return with_kernel(
-      call,
-      [&]<class Applied, int width, bool by_channel, class In>() {
-        const auto tiling = tiling_of<ForwardTuning<Applied>>(call.shape, width);
-        return launch(forward_kernel<Applied, width, by_channel, In>, tiling.blocks(), tiling.threads(), stream, call,
-                      tiling, typename Applied::Options(call));
-      },
-      call.input, call.output, call.residual, call.sum);
+  const auto with_output = [&]<template <class> class Out>() {
+    return [&]<class Applied, int width, bool by_channel, class In>() {
+      const auto tiling = tiling_of<ForwardTuning<Applied>>(call.shape, width);
+      return launch(forward_kernel<Applied, width, by_channel, In, Out<typename Applied::T>>, tiling.blocks(),
+                    tiling.threads(), stream, call, tiling, typename Applied::Options(call));
+    };
+  };
+  if (!call.quantized.data) {
+    return with_kernel(call, with_output.template operator()<Whole>(), call.input, call.output, call.residual,
+                       call.sum);
+  }
+  return with_kernel<true>(call, with_output.template operator()<Eight>(), call.input, call.output, call.residual,
+                           call.sum, call.quantized.data);
 }
 
 int64_t workspace_bytes(const Backward& call) {

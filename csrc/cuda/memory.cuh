@@ -196,6 +196,20 @@ struct Channels {
     left = int32_t((first + 1) * inner_ - tile.column);
   }
 
+  // What lies from the first channel on, for n neighbouring elements.
+  template <class From, class Number, int n>
+  DERF_THREAD void take(const From* from, Number (&values)[n]) const {
+    int32_t elements_left = left;
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      values[i] = widen(*from);
+      if (!by_channel && --elements_left == 0) {
+        elements_left = inner;
+        ++from;
+      }
+    }
+  }
+
   // The values of a parameter for n neighbouring elements; `absent` where there is none. T is the type of input.
   template <class T, int n>
   DERF_THREAD void read(const ChannelParameter& parameter, uint32_t group, opmath_t<T> absent,
@@ -208,16 +222,7 @@ struct Channels {
       return;
     }
     with_parameter_type<T>(parameter.type, [&](auto type) {
-      const auto* from = static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride + first;
-      int32_t elements_left = left;
-#pragma unroll
-      for (int i = 0; i < n; ++i) {
-        values[i] = widen(*from);
-        if (!by_channel && --elements_left == 0) {
-          elements_left = inner;
-          ++from;
-        }
-      }
+      take(static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride + first, values);
     });
   }
 };
