@@ -31,7 +31,7 @@ def modulated_norms(module: nn.Module) -> frozenset[str]:
     """Names of submodules whose output the module's forward modulates in a form that can be rewritten."""
     if "forward" in module.__dict__:  # accelerate's hooks, say: the class's forward is not what runs
         return frozenset()
-    self_name, found = _found(type(module))
+    self_name, found = _found(original_class(type(module)))
     return frozenset(name for name, places in found.items() if reachable(places, self_name, module))
 
 
@@ -46,9 +46,16 @@ def _found(cls: type[nn.Module]) -> tuple[str, dict[str, list[tuple[ast.expr, ..
     return fusion.self_name, fusion.found
 
 
-@functools.cache
 def modulated_class(cls: type[nn.Module], names: frozenset[str]) -> type[nn.Module]:
     """The subclass of cls whose forward hands scale and shift to these submodules, or cls where none can be made."""
+    if _MARK in cls.__dict__:  # some of its norms were replaced before
+        cls, earlier = cls.__dict__[_MARK]
+        names |= earlier
+    return _class(cls, names)
+
+
+@functools.cache
+def _class(cls: type[nn.Module], names: frozenset[str]) -> type[nn.Module]:
     found = _source(cls)
     if found is None or not names <= _found(cls)[1].keys():
         return cls
