@@ -327,6 +327,19 @@ def test_a_branch_that_is_taken_later(cls, mode):
     assert_same(model, original)
 
 
+class InTraining(Block):
+    def forward(self, x, c):
+        shift, scale, _ = self.chunks(c)
+        if self.training:
+            return self.norm(x) * (1 + scale[:, None]) + shift[:, None]
+        return x
+
+
+def test_a_mode_is_no_reason():
+    model = derf.replace_norm(InTraining().eval())
+    assert type(model.norm) is derf.ModulatedDerf
+
+
 def test_calibrate_keeps_the_modulation():
     batches = [(torch.randn(4, 3, C), torch.randn(4, C)) for _ in range(8)]
     model = derf.replace_norm(nn.ModuleDict({"block": OneExpression()}))["block"].eval()
