@@ -222,8 +222,9 @@ def test_wrong_options(error, arguments, options, parts):
         assert part in text, f"no {part!r} in: {text}"
 
 
-DOCUMENTED = ["calibrate", "decomposition", "distributed", "flops", "functional", "functions", "modules", "monitor"]
-DOCUMENTED += ["fused", "quantized", "norms", "onnx", "replace", "report", "restore", "start", "weight_decay"]
+DOCUMENTED = ["calibrate", "decomposition", "distributed", "flops", "fold", "functional", "functions", "fused"]
+DOCUMENTED += ["modulated", "modules", "monitor", "norms", "onnx", "quantized", "recompute", "replace", "report"]
+DOCUMENTED += ["restore", "start", "weight_decay"]
 
 
 @pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in DOCUMENTED)])

@@ -61,10 +61,14 @@ class Workspace {
     return pieces_.emplace_back(c10::GetCPUAllocator()->allocate(bytes)).get();
   }
 
-  // The numbers of a parameter of `count` elements in the type of arithmetic.
-  void* widened(const void* from, Type type, Type to, int64_t count, double offset = 0) {
-    void* wide = take(count * size_of(to));
-    chosen_kernels().widen({type, to, from, wide, count, offset});
+  // The numbers of a parameter of `count` elements in the type of arithmetic; of groups of so many, `stride` apart.
+  void* widened(const void* from, Type type, Type to, int64_t count, double offset = 0, int64_t groups = 1,
+                int64_t stride = 0) {
+    void* wide = take(groups * count * size_of(to));
+    for (int64_t group = 0; group < groups; ++group) {
+      chosen_kernels().widen({type, to, static_cast<const std::byte*>(from) + group * stride * size_of(type),
+                              static_cast<std::byte*>(wide) + group * count * size_of(to), count, offset});
+    }
     return wide;
   }
 };
@@ -128,12 +132,18 @@ Task prepare(const Call& call, Workspace& workspace) {
     }
   }
   // No conversion where many rows will read a parameter. (bfloat16 converts as fast as it loads.) And a weight that all
-  // groups share is offset here.
+  // groups share, or many rows of each, is offset here.
   const bool shared = call.weight.group_stride == 0 && call.bias.group_stride == 0;
-  if (shared && (call.weight_offset != 0 || (task.param_type == Type::f16 && shape.in_rows() && shape.rows >= 16))) {
+  const bool widen_groups = call.weight_offset != 0 && shape.rows * shape.inner >= 8;
+  const bool widen_shared =
+      call.weight_offset != 0 || (task.param_type == Type::f16 && shape.in_rows() && shape.rows >= 16);
+  if (shared ? widen_shared : widen_groups) {
     for (auto [parameter, offset] : {std::pair(&task.weight, call.weight_offset), std::pair(&task.bias, 0.)}) {
       if (parameter->data) {
-        parameter->data = workspace.widened(parameter->data, task.param_type, wide, shape.channels, offset);
+        const int64_t groups = parameter->group_stride == 0 ? 1 : shape.groups;
+        parameter->data = workspace.widened(parameter->data, task.param_type, wide, shape.channels, offset, groups,
+                                            parameter->group_stride);
+        parameter->group_stride = groups == 1 ? 0 : shape.channels;
       }
     }
     task.param_type = wide;

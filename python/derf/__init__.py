@@ -19,14 +19,17 @@ from .calibrate import calibrate  # noqa: E402
 from .calibration_report import CalibrationReport  # noqa: E402
 from .config import show_config  # noqa: E402
 from .decomposition import decompositions  # noqa: E402
+from .fold import FoldReport, fold  # noqa: E402
 from .functional import derf  # noqa: E402
 from .functions import PointwiseFunction, functions  # noqa: E402
 from .fused import AddDerf  # noqa: E402
 from .health import HealthWarning  # noqa: E402
+from .modulated import ModulatedDerf  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
 from .quantized import QuantizedLinear, QuantizedNorm, output_bound  # noqa: E402
+from .recompute import recompute_outputs  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
 from .restore import convert_state_dict, restore_norm  # noqa: E402
@@ -39,7 +42,9 @@ __all__ = [
     "CalibrationReport",
     "Derf",
     "DyT",
+    "FoldReport",
     "HealthWarning",
+    "ModulatedDerf",
     "Monitor",
     "NormSpec",
     "PointwiseFunction",
@@ -54,12 +59,14 @@ __all__ = [
     "decompositions",
     "derf",
     "flops",
+    "fold",
     "functional",
     "functions",
     "no_weight_decay_names",
     "onnx",
     "output_bound",
     "parameter_groups",
+    "recompute_outputs",
     "register_norm",
     "replace_norm",
     "restore_norm",

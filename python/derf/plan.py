@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .custom import Function
+from .modulated import ModulatedDerf
 from .modules import DTYPES, STUDY, Derf, DyT, PointwiseNorm, checked_study
 from .norms import NormSpec, describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .recipes import Recipe, recipe_called
 from .report import KeptNorm, ReplacedNorm, Report
+from .rewrite import modulated_class, modulated_norms
 from .selection import QUERY_KEY_NORMS, Selector, Start, selected, selectors, starts
 
 # Names of classes, for nothing here imports torch.distributed; torch has moved some of them between modules.
@@ -49,12 +52,22 @@ class Kind:
     per_channel: bool
     study: dict[str, float | None]
 
-    def layer(self, normalized_shape: tuple[int, ...], **options: Any) -> PointwiseNorm:
+    @property
+    def plain(self) -> bool:
+        return not self.per_channel and self.study == STUDY
+
+    @property
+    def derf(self) -> bool:
+        return self.plain and self.function == "erf" and self.shift
+
+    def layer(self, normalized_shape: tuple[int, ...], modulated: bool, **options: Any) -> PointwiseNorm:
         """A layer of this kind, of the class that has a name of its own for it where there is one."""
-        plain = not self.per_channel and self.study == STUDY
-        if plain and self.function == "erf" and self.shift:
+        if modulated:
+            del options["channel_dim"]
+            return ModulatedDerf(normalized_shape, **options)
+        if self.derf:
             return Derf(normalized_shape, **options)
-        if plain and self.function == "tanh" and not self.shift:
+        if self.plain and self.function == "tanh" and not self.shift:
             del options["shift_init"]
             return DyT(normalized_shape, **options)
         own = {"shift": self.shift, "per_channel": self.per_channel, **self.study}
@@ -83,8 +96,12 @@ def make_plan(
     keep_affine: bool,
     bias: bool | None,
     recipe: str | None,
+    modulate: bool = False,
 ) -> Plan:
-    """The plan for the arguments of :func:`derf.replace_norm`, which says what they mean and what is raised."""
+    """The plan for the arguments of :func:`derf.replace_norm`, which says what they mean and what is raised.
+
+    modulate says whether modulation behind a norm becomes part of the layer.
+    """
     chosen = Recipe(alpha=0.5, source="", training="") if recipe is None else recipe_called(recipe, function)
     has_shift = chosen.shift if shift is None else shift is not False
     kind = Kind(function, has_shift, per_channel, checked_study(function, **study))
@@ -115,11 +132,12 @@ def make_plan(
     shifts = starts(0.0 if shift is None or isinstance(shift, bool) else shift, first_names, "shift")
     add_bias = chosen.bias if bias is None else bias
     counted_from_1: dict[nn.Parameter, nn.Parameter] = {}
+    modulated = _modulate(plan, modules, specs) if modulate and kind.derf else set()
     for module, spec in specs.items():
         first, *aliases = names[module]
         example = _example(modules, first)
         at = alphas[first], shifts[first]
-        new = _derf(module, spec, example, kind, *at, keep_affine, add_bias, counted_from_1)
+        new = _derf(module, spec, example, kind, module in modulated, *at, keep_affine, add_bias, counted_from_1)
         plan.derfs[module] = new
         copied = _copied(spec) if keep_affine else ()
         plan.report.replaced.append(ReplacedNorm(first, type(module), new, copied, tuple(aliases)))
@@ -198,6 +216,32 @@ def _refuse_fused(modules: dict[str, nn.Module], specs: dict[nn.Module, NormSpec
             )
 
 
+def _modulate(plan: Plan, modules: dict[str, nn.Module], specs: dict[nn.Module, NormSpec]) -> set[nn.Module]:
+    """Plan the modulation of norms by the modules around them, and return those norms."""
+    found: set[nn.Module] = set()
+    told: dict[str, int] = {}
+    for module in modules.values():
+        children = {
+            name: child
+            for name, child in module._modules.items()
+            if child in specs and specs[child].channel_dim == -1 and len(specs[child].normalized_shape) == 1
+        }
+        names = modulated_norms(module).intersection(children) if children else frozenset()
+        cls = type(module)
+        new = modulated_class(cls, names) if names else cls
+        if new is not cls:
+            plan.changes.append(partial(setattr, module, "__class__", new))
+            found.update(children[name] for name in names)
+        for name, child in children.items():
+            inside = name in names and new is not cls
+            if inside or specs[child].weight is None:
+                what = "in the layer's call" if inside else "not found in its forward: a plain Derf"
+                key = f"modulation of {cls.__name__}.{name}: {what}"
+                told[key] = told.get(key, 0) + 1
+    plan.report.changes += [f"{key} ({count} {'layer' if count == 1 else 'layers'})" for key, count in told.items()]
+    return found
+
+
 def _supported(spec: NormSpec) -> NormSpec:
     dtypes = {parameter.dtype for parameter in (spec.weight, spec.bias) if parameter is not None}
     if len(dtypes) > 1 or not dtypes <= set(DTYPES):
@@ -221,6 +265,7 @@ def _derf(
     spec: NormSpec,
     example: nn.Module,
     kind: Kind,
+    modulated: bool,
     alpha: float,
     shift: float,
     keep_affine: bool,
@@ -232,6 +277,7 @@ def _derf(
     with_bias = spec.bias is not None or (add_bias and spec.weight is not None)
     new = kind.layer(
         spec.normalized_shape,
+        modulated,
         alpha_init=alpha,
         shift_init=shift,
         elementwise_affine=spec.weight is not None or spec.bias is not None,

@@ -10,6 +10,7 @@ from .custom import Function
 from .modules import PointwiseNorm
 from .plan import Plan, make_plan
 from .report import Report
+from .rewrite import original_class
 from .selection import Selector, Start
 from .start import start as set_start
 
@@ -91,6 +92,12 @@ def replace_norm(
     dtype, device, requires_grad; what was absent stays absent), its train or eval mode and its hooks; alpha and shift
     start anew, frozen where the old layer is.
 
+    Where the forward of the module around a norm computes ``norm(x) * (1 + scale) + shift``, as adaLN's do, the layer
+    is a :class:`derf.ModulatedDerf` and computes that too. The module then belongs to a subclass of its class, of the
+    same name, whose forward has the two in one call; state dict, copies and pickles are as they were. The report says
+    where that was done, and where no modulation was found behind a norm that has no weight. For other functions than
+    erf it is not done.
+
     Training from the start, or further training, is needed: the new layers do not compute what the norms did. Build the
     optimizer after the exchange, for alpha and shift are new parameters (:func:`derf.parameter_groups`). Load a
     checkpoint of the model with norms before it, or see :func:`derf.convert_state_dict`; distribute, compile, script
@@ -145,7 +152,9 @@ def replace_norm(
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
     if start is not None and not (alpha is None and recipe is None):
         raise ValueError("derf: alpha and start, or recipe and start, must not both be given: start finds alpha itself")
-    plan = make_plan(model, function, per_channel, study, alpha, shift, include, exclude, keep_affine, bias, recipe)
+    plan = make_plan(
+        model, function, per_channel, study, alpha, shift, include, exclude, keep_affine, bias, recipe, True
+    )
     if dry_run:
         return plan.report
     nested = {module: module.use_nested_tensor for module in model.modules() if hasattr(module, "use_nested_tensor")}
@@ -185,6 +194,7 @@ def _undo(plan: Plan, model: nn.Module, nested: dict[nn.Module, bool]) -> None:
         for name, child in parent._modules.items():
             if child in norms:
                 parent._modules[name] = norms[child]
+        parent.__class__ = original_class(type(parent))
     for module, value in nested.items():
         module.use_nested_tensor = value
 

@@ -12,6 +12,7 @@ from .observe import Unsuitable, shell
 from .plan import Origin
 from .recipes import EmbeddingScale, ScaledEmbedding
 from .replace import CALL_HOOKS
+from .rewrite import original_class
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -44,6 +45,7 @@ def restore_norm(model: Model) -> Model | nn.Module:
         for name, child in parent._modules.items():
             if child in norms:
                 parent._modules[name] = norms[child]
+        parent.__class__ = original_class(type(parent))
     return norms.get(model, model)
 
 
