@@ -64,7 +64,7 @@ void forward(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
     const int64_t group = groups == 1 ? 0 : row / rows;
     const ParameterRow<P> weight(task.weight, task.param_type, group), bias(task.bias, task.param_type, group);
     const int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
-    if constexpr (In::rows_at_once > 1) {
+    if constexpr (In::rows_at_once > 1 && Out::template has_many_rows<Applied>) {
       const bool whole = in_rows && n == channels && end - begin >= rows_at_once * n;
       if (whole && (groups == 1 || (row + rows_at_once - 1) / rows == group)) {
         forward_run<Applied, rows_at_once, true, In, Out>(task, begin, n, group, weight, bias, 0, n);

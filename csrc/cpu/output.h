@@ -1,6 +1,7 @@
 // What a forward's loop does with the output: stores it as it is (Whole), or as 8 bits with or without itself (Eight).
 //   Output(task, at, stride, channel)   of a run that begins at element `at`; channel: of all elements, or -1
 //   unaligned(n)                        elements up to where whole vectors go past the cache; 0 where none do
+//   has_many_rows<Applied>              whether loops over several rows at once are worth their compilation
 //   stretch                             at most so many elements of each row, then finish(first, end) of them
 //   store_row<any_nan>(r, i, first, c, count, y)    elements [i, i + count) of row r, of channels from c on; the
 //   stretch
@@ -29,6 +30,8 @@ class Whole {
     return past && n > chunk_size<T> ? width - past : 0;
   }
 
+  template <class>
+  static constexpr bool has_many_rows = true;
   static constexpr int64_t stretch = std::numeric_limits<int64_t>::max();
   struct Waiting {};
   template <bool any_nan>
@@ -108,6 +111,8 @@ class Eight {
 
   int64_t unaligned(int64_t) const { return 0; }
 
+  template <class Applied>
+  static constexpr bool has_many_rows = !Applied::is_general;
   static constexpr int64_t stretch = 256;
   struct Waiting {  // output / scale, for float8
     alignas(64) opmath_t<T> scaled[rows_at_once][stretch];

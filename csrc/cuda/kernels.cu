@@ -46,8 +46,7 @@ auto with_rows(const Call& call, bool by_channel, bool wide, const Body& body) {
     return body.template operator()<General<T>, 1, false, In>();
   }
   return with_function<T>(call, [&]<class Applied>() {
-    constexpr int width = vector_width<T>,
-                  some = Applied::is_general && width > 4 ? 4 : width;  // 8: too many registers
+    constexpr int width = vector_width<T>, some = Applied::is_general && width > most ? most : width;  // registers
     return body.template operator()<Applied, some, false, In>();
   });
 }
