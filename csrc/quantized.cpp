@@ -1,7 +1,7 @@
 // What derf::quantized_pointwise_norm does on every device alike.
 #include "quantized.h"
 
-#include <ATen/ATen.h>
+#include <ATen/ops/empty_like.h>
 
 #include "autograd/refuse.h"
 #include "composite/composite.h"
@@ -27,37 +27,12 @@ QuantizedResults meta(const Operands& operands, const Quantization& q) {
           residual.defined() ? like(input, residual.scalar_type()) : Tensor()};
 }
 
-// In ATen's own operators; the sum is rounded, as in the kernels, and nothing else before the end.
-QuantizedResults by_parts(const Operands& operands, const Quantization& q) {
-  check(operands);
-  check_quantization(operands, q);
-  const Tensor& input = operands.input();
-  const auto wide = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const Tensor sum = operands[RESIDUAL].defined() ? std::get<1>(composite::add_forward(operands)) : Tensor();
-  std::array<Tensor, OPERANDS> tensors;
-  for (const size_t i : {ALPHA, SHIFT, WEIGHT, BIAS}) {
-    tensors[i] = operands[i].defined() ? operands[i].to(wide) : Tensor();
-  }
-  tensors[INPUT] = (sum.defined() ? sum : input).to(wide);
-  Options options = operands.options;
-  options.name = Name::pointwise_norm;
-  const Tensor output = call({tensors, options});
-  const Tensor x =
-      output * unsqueeze_to_channels(q.scale.to(at::kDouble).reciprocal().to(wide), input.dim(), options.channel_dim);
-  Tensor quantized;
-  if (q.dtype == at::kChar) {
-    quantized = at::nan_to_num(x, 0).round().clamp(-128, 127).to(at::kChar);
-  } else {
-    const double largest = q.dtype == at::kFloat8_e4m3fn ? 448 : 57344;
-    quantized = x.clamp(-largest, largest).to(q.dtype);
-  }
-  return {quantized, q.unquantized ? output.to(input.scalar_type()) : Tensor(), sum};
-}
-
 }  // namespace
 }  // namespace derf
 
 TORCH_LIBRARY_IMPL(derf, Autograd, m) { derf::implement_quantized<derf::no_autograd>(m); }
 TORCH_LIBRARY_IMPL(derf, Meta, m) { derf::implement_quantized<derf::meta>(m); }
-TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) { derf::implement_quantized<derf::by_parts>(m); }
-TORCH_LIBRARY_IMPL(derf, CompositeImplicitAutograd, m) { derf::implement_quantized<derf::by_parts>(m, "_composite"); }
+TORCH_LIBRARY_IMPL(derf, FuncTorchBatched, m) { derf::implement_quantized<derf::composite::quantized>(m); }
+TORCH_LIBRARY_IMPL(derf, CompositeImplicitAutograd, m) {
+  derf::implement_quantized<derf::composite::quantized>(m, "_composite");
+}
