@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--lrs", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3, 8e-3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--optimizer", choices=("adamw", "sgd"), default="adamw")
+    parser.add_argument("--optimizer", choices=("adamw", "sgd", "muon"), default="adamw")
     parser.add_argument("--clip", type=float)
     parser.add_argument("--width", type=int)
     parser.add_argument("--depth", type=int)
