@@ -15,8 +15,8 @@ class CalibratedLayer:
         r2: the share of the variance of the norm's output that the Derf explains, over all channels; 1 is perfect.
         worst_r2: the same of the channel where it is least.
         worst_channel: which channel that is, of the flattened normalized_shape.
-        alpha: the fitted alpha.
-        gain: alpha times the root mean square of the layer's input.
+        alpha: the fitted alpha, or the mean of those of the channels.
+        gain: the root mean square of alpha times the layer's input.
         weight: the mean size of the fitted weights.
         rows: how many rows (tokens, pixels) it was fitted to.
         added: the parameters that the norm did not have.
