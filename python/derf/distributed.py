@@ -183,6 +183,12 @@ def _quantized_pointwise_norm(
     return rules
 
 
+# Whether the output is wanted decides what is returned, so that it is in the key of DTensor's cache too.
+DTensor._op_dispatcher.sharding_propagator.op_to_schema_info[torch.ops.derf.quantized_pointwise_norm.default] = (
+    RuntimeSchemaInfo(100, ["dtype", "unquantized", "channel_dim"], needs_pytree=True)
+)
+
+
 @register_sharding(torch.ops.derf.add_pointwise_norm_backward.default)
 def _add_pointwise_norm_backward(
     grad_output: Tensor,
