@@ -48,6 +48,19 @@ def test_refine_brings_the_output_nearer_and_moves_derfs_alone(logits):
     assert all(parameter.grad is None for parameter in refined.parameters())
 
 
+def test_the_report_says_where_refine_is_worth_its_time():
+    """Rows whose sizes differ by a factor of 100: no pointwise function follows their norm."""
+    data = [torch.randn(400, 6) * torch.logspace(-1, 1, 400)[:, None]]
+    said = "0 follows its norm badly (R² 0."
+    for steps in (0, 2):
+        model = nn.Sequential(nn.RMSNorm(6), nn.Linear(6, 2))
+        _, report = derf.calibrate(model, data, refine=steps, progress=False, return_report=True)
+        assert report.layers[0].r2 < 0.8 and report.refined == bool(steps) and (said in str(report)) != bool(steps)
+    alike = [torch.randn(400, 64)]
+    _, report = derf.calibrate(nn.Sequential(nn.LayerNorm(64)), alike, progress=False, return_report=True)
+    assert min(layer.r2 for layer in report.layers) > 0.8 and "badly" not in str(report)
+
+
 def test_every_process_gets_the_same(tmp_path):
     """Two processes with half of the batches each, and one with all of them; then with refine."""
     program = f"""

@@ -200,6 +200,7 @@ class _Run:
             site.fit = site.moments.fit(site.with_bias)
         if self.steps:
             self._say("refining")
+            report.refined = True
             distances = refine_fits(self.model, ran, pilot + more, self.steps, self._hooked, self._mask)
             report.notes.append(
                 f"refined in {self.steps} steps: distance to the original's output {distances[0]:.3g} before, "
