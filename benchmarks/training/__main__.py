@@ -61,10 +61,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least 1, but is {value}")
     if options.smoke and options.gpu:
         parser.error("--smoke and --gpu exclude each other")
-    if options.all:
-        options.systems = list(NAMES)
-    if "all" in options.study:
-        options.study = list(STUDIES)
+    options.systems = list(dict.fromkeys(NAMES if options.all else options.systems))
+    options.norms = list(dict.fromkeys(options.norms))
+    options.study = list(STUDIES if "all" in options.study else dict.fromkeys(options.study))
     if not (options.systems or options.study or options.report):
         parser.error(f"name systems ({', '.join(known)}), or give --all, --study or --report")
     options.scale = "smoke" if options.smoke else "gpu" if options.gpu else "default"

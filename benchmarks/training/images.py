@@ -34,12 +34,12 @@ def _render(font: Path, letter: str) -> Tensor:
     return torch.from_numpy(numpy.asarray(small, dtype="float32") / 127.5 - 1)
 
 
-def moved(images: Tensor, random: torch.Generator, strength: float = 1.0) -> Tensor:
-    """Each turned by up to 15 degrees, sheared, scaled by up to 15 % and shifted by up to 1.5 pixels."""
+def moved(images: Tensor, random: torch.Generator) -> Tensor:
+    """Each turned by up to 7.5 degrees, sheared by up to 0.1, scaled by up to 7.5 %, shifted by up to 0.75 pixels."""
     n = len(images)
-    turn, shear = (torch.rand(n, 2, generator=random) * 2 - 1).mul(torch.tensor([0.26, 0.2]) * strength).unbind(1)
-    scale = 1 + 0.15 * strength * (torch.rand(n, generator=random) * 2 - 1)
-    shift = (torch.rand(n, 2, generator=random) * 2 - 1) * 3 / SIZE * strength
+    turn, shear = (torch.rand(n, 2, generator=random) * 2 - 1).mul(torch.tensor([0.13, 0.1])).unbind(1)
+    scale = 1 + 0.075 * (torch.rand(n, generator=random) * 2 - 1)
+    shift = (torch.rand(n, 2, generator=random) * 2 - 1) * 1.5 / SIZE
     rows = [turn.cos() * scale, (shear - turn.sin()) * scale, shift[:, 0]]
     rows += [turn.sin() * scale, turn.cos() * scale, shift[:, 1]]
     grid = F.affine_grid(torch.stack(rows, 1).view(n, 2, 3), list(images.shape), align_corners=False)
@@ -67,7 +67,7 @@ def data(split: str) -> tuple[Tensor, Tensor]:
         raise RuntimeError(f"benchmarks.training: Matplotlib's fonts must be in {folder}, but are not")
     letters = torch.stack([_render(font, letter) for font in chosen for letter in LETTERS])[:, None]
     letters = letters.repeat(COPIES if split == "train" else 3, 1, 1, 1)
-    letters = moved(letters, torch.Generator().manual_seed(len(split)), 0.5)
+    letters = moved(letters, torch.Generator().manual_seed(len(split)))
     names = torch.arange(10, CLASSES).repeat(len(letters) // len(LETTERS))
     return torch.cat([digits, letters]), torch.cat([labels[cut], names])
 

@@ -4,9 +4,9 @@ The formant reader gives each letter a sound: harmonics of a voice under three r
 no good speech, but it has what wav2vec 2.0 is to find: sounds that return, from several voices.
 """
 
-import io
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 
 import torch
@@ -74,8 +74,10 @@ def read_by_espeak(text: str, random: torch.Generator) -> Tensor:
     from scipy.signal import resample_poly
 
     pitch, speed = torch.randint(20, 80, (1,), generator=random), torch.randint(150, 200, (1,), generator=random)
-    command = ["espeak-ng", "--stdout", "-p", str(pitch.item()), "-s", str(speed.item()), text]
-    rate, samples = wavfile.read(io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout))
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        command = ["espeak-ng", "-w", file.name, "-p", str(pitch.item()), "-s", str(speed.item()), text]
+        subprocess.run(command, capture_output=True, check=True)
+        rate, samples = wavfile.read(file.name)
     sound = torch.from_numpy(resample_poly(samples / 32768, RATE, rate)).float()
     wanted = int(RATE * SECONDS)
     return torch.nn.functional.pad(sound, (0, max(0, wanted - len(sound))))[:wanted]

@@ -63,7 +63,8 @@ def results(file):
 def smoke(tmp_path_factory):
     """All systems with all entrants, and all studies."""
     out = tmp_path_factory.mktemp("smoke")
-    everything = (["--all", "caduceus", "--seeds", "2", "--norms", *module("norms").NORMS], ["--study", "all"])
+    studies = [name for name in module("studies").STUDIES if name != "fit"]  # which is what the comparison has
+    everything = (["--all", "caduceus", "--seeds", "2", "--norms", *module("norms").NORMS], ["--study", *studies])
     for arguments in everything:
         finished = call(*arguments, "--smoke", "--out", out)
         assert finished.returncode == 0, finished.stderr
@@ -338,7 +339,7 @@ def test_speech_by_espeak_where_it_is_installed(tmp_path, monkeypatch):
 
     speech = module("speech")
     wavfile.write(tmp_path / "said.wav", 22050, (9000 * numpy.sin(numpy.arange(22050) * 0.1)).astype("int16"))
-    (tmp_path / "espeak-ng").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ncat {tmp_path}/said.wav\n')
+    (tmp_path / "espeak-ng").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ncp {tmp_path}/said.wav "$2"\n')
     (tmp_path / "espeak-ng").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert module("system").system("wav2vec2", "smoke").settings()["speech"] == "espeak-ng"
