@@ -61,7 +61,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least 1, but is {value}")
     if options.smoke and options.gpu:
         parser.error("--smoke and --gpu exclude each other")
-    options.systems = list(dict.fromkeys(NAMES if options.all else options.systems))
+    options.systems = list(dict.fromkeys([*(NAMES if options.all else ()), *options.systems]))
     options.norms = list(dict.fromkeys(options.norms))
     options.study = list(STUDIES if "all" in options.study else dict.fromkeys(options.study))
     if not (options.systems or options.study or options.report):
@@ -127,7 +127,7 @@ def train_all(options: argparse.Namespace) -> None:
 
     execute(
         pending, lambda run: system(run.system, options.scale).scale.steps, add, scale=options.scale,
-        checkpoints=checkpoints, device=device, workers=options.workers, threads=options.threads,
+        checkpoints=checkpoints, device=device, workers=options.workers, threads=options.threads, show=first,
     )  # fmt: skip
     if processes > 1:
         dist.destroy_process_group()

@@ -28,7 +28,7 @@ class System(Base):
     weight_decay, ema = 0.0, 0.98
     scales = {
         "smoke": Scale(width=32, depth=1, steps=6, batch=16, lrs=(1e-3, 4e-3), held_out=1),
-        "default": Scale(width=64, depth=3, steps=350, batch=48, lrs=(1e-3, 2e-3, 4e-3)),
+        "default": Scale(width=64, depth=3, steps=300, batch=48, lrs=(1e-3, 2e-3, 4e-3)),
         "gpu": Scale(width=384, depth=12, steps=40000, batch=256, lrs=(1e-4, 2e-4, 4e-4)),
     }
 

@@ -35,7 +35,7 @@ class System(Base):
     weight_decay, betas = 0.1, (0.9, 0.999)  # as Caduceus' pretraining scripts have them
     scales = {
         "smoke": Scale(width=16, depth=1, steps=6, batch=8, lrs=(1e-3, 4e-3), held_out=1),
-        "default": Scale(width=48, depth=2, steps=400, batch=32, lrs=(2e-3, 4e-3, 8e-3), held_out=8),
+        "default": Scale(width=48, depth=2, steps=350, batch=32, lrs=(2e-3, 4e-3, 8e-3), held_out=8),
         "gpu": Scale(width=256, depth=8, steps=10000, batch=256, lrs=(6e-4, 2e-3, 8e-3)),
     }
 

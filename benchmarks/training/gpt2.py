@@ -16,7 +16,7 @@ class System(Base):
     betas, weight_decay, clip = (0.9, 0.95), 0.1, 1.0  # as nanoGPT has them
     scales = {
         "smoke": Scale(width=32, depth=1, steps=6, batch=4, lrs=(1e-3, 4e-3), held_out=1),
-        "default": Scale(width=64, depth=4, steps=300, batch=8, lrs=(1e-3, 2e-3, 4e-3), held_out=8),
+        "default": Scale(width=64, depth=4, steps=250, batch=8, lrs=(2e-3, 4e-3, 8e-3), held_out=8),
         "gpu": Scale(width=768, depth=12, steps=20000, batch=128, lrs=(3e-4, 6e-4, 1.2e-3)),
     }
 

@@ -92,4 +92,4 @@ NORMS: dict[str, tuple[str, Prepare]] = {  # name: title, what makes it
     "derf-start": ("Derf, `derf.start`", derf_start),
     "none": ("no norm", exchanged(lambda shape, affine: nn.Identity())),
 }
-DEFAULT = ("layernorm", "rmsnorm", "dyt", "derf", "derf-start", "none")
+DEFAULT = ("layernorm", "derf", "derf-start", "dyt", "rmsnorm", "none")  # what is wanted first comes first

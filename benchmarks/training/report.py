@@ -117,7 +117,8 @@ def comparison(task: Base, rows: list[Row]) -> str:
         text.append(f"At the end of its grid, so perhaps not at its best: {', '.join(edges)}.")
     settings = ", ".join(f"{name} {value}" for name, value in rows[0]["settings"].items())
     versions = ", ".join(f"{name} {value}" for name, value in rows[0]["versions"].items())
-    text.append(f"Settings: {settings}. Versions: {versions}. {sum(row['seconds'] for row in rows):.0f} s of training.")
+    seconds = sum(row["seconds"] for row in rows)
+    text.append(f"Settings: {settings}. Versions: {versions}. {seconds:.0f} s of the processor.")
     return "\n\n".join(part for part in text if part)
 
 

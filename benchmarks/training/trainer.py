@@ -25,8 +25,8 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def versions() -> dict[str, str]:
-    names = ("torch", "timm", "transformers", "diffusers", "scikit-learn", "derf")
-    return {name: importlib.metadata.version(name) for name in names}
+    names = ("timm", "transformers", "diffusers", "scikit-learn", "derf")
+    return {"torch": str(torch.__version__)} | {name: importlib.metadata.version(name) for name in names}
 
 
 def optimizers_of(model: nn.Module, task: Base, lr: float, alpha_lr_scale: float | None, name: str) -> list:
@@ -146,7 +146,7 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     task, place = system(run.system, scale), torch.device(device)
-    steps, began = task.scale.steps, time.perf_counter()
+    steps, began = task.scale.steps, time.process_time()
     training = Training(run, task, place)
     path, identity = checkpoint(run, task, checkpoints)
     began -= training.load(path, identity)
@@ -162,8 +162,8 @@ def train(
             tick(steps - step - 1)
             break
         if first and (step + 1) % every == 0:
-            training.save(path, identity, time.perf_counter() - began)
-    return found(training, time.perf_counter() - began)
+            training.save(path, identity, time.process_time() - began)
+    return found(training, time.process_time() - began)
 
 
 def found(training: Training, seconds: float) -> Row:
@@ -186,7 +186,7 @@ def found(training: Training, seconds: float) -> Row:
         "fit": rounded(fit),  # training loss in evaluation mode, without augmentation
         "measures": {name: rounded(value) for name, value in measures.items()},
         "curve": [rounded(value) for value in curve],
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 1),  # of the processor
         "processes": dist.get_world_size() if dist.is_initialized() else 1,
     }
 

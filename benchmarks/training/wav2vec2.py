@@ -18,7 +18,7 @@ class System(Base):
     betas, weight_decay = (0.9, 0.98), 0.01  # as the recipe has them
     scales = {
         "smoke": Scale(width=32, depth=1, steps=4, batch=4, lrs=(1e-3, 4e-3), held_out=1),
-        "default": Scale(width=64, depth=2, steps=300, batch=6, lrs=(1e-3, 2e-3, 4e-3)),
+        "default": Scale(width=64, depth=2, steps=250, batch=6, lrs=(1e-3, 2e-3, 4e-3)),
         "gpu": Scale(width=512, depth=8, steps=20000, batch=64, lrs=(3e-4, 6e-4, 1.2e-3)),
     }
 

@@ -36,13 +36,14 @@ def _train(run: Run, scale: str, checkpoints: Path, device: str) -> Row:
 class Bar:
     """What is done, what remains, and for how long; plain lines where the output is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         console = Console(file=sys.stderr)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.progress = Progress(*columns, console=console, disable=not (show and console.is_terminal))
+        self.show = show
         self.task = self.progress.add_task("starting", total=1)
         self.steps = 0
 
@@ -61,7 +62,10 @@ class Bar:
         values = ", ".join(f"{name} {value:.4g}" for name, value in row["measures"].items() if value is not None)
         text = f"{' '.join(words)}: {'FAILED ' if row['failed'] else ''}{values} ({row['seconds']:.0f} s)"
         self.progress.update(self.task, description=run["system"])
-        print(text, flush=True) if self.progress.disable else self.progress.console.print(text, highlight=False)
+        if not self.progress.disable:
+            self.progress.console.print(text, highlight=False)
+        elif self.show:
+            print(text, flush=True)
 
 
 def execute(
@@ -74,9 +78,10 @@ def execute(
     device: str,
     workers: int,
     threads: int,
+    show: bool = True,
 ) -> None:
     """Run what is pending, which may grow with what is found, until nothing is."""
-    bar = Bar()
+    bar = Bar(show)
 
     def expected() -> list[Run]:
         runs = pending()
