@@ -36,7 +36,7 @@ def comparison(task: Base, rows: list[Row], file: Path) -> Path:
         curves = [row["curve"] for row in mine if row["run"]["part"] == "comparison" and None not in row["curve"]]
         if curves:
             means = [fmean(values) for values in zip(*curves, strict=False)]
-            steps = [(i + 1) * task.scale.steps / len(means) for i in range(len(means))]
+            steps = [(i + 1) * rows[0]["settings"]["steps"] / len(means) for i in range(len(means))]
             left.plot(steps, means, color=COLORS[norm], label=f"{title.replace('`', '')} ({len(curves)})")
         grid = sorted(
             (row["run"]["lr"], row["measures"][task.measure])

@@ -59,7 +59,7 @@ def summary(out: Path) -> str:
     ]
     table = [[NORMS[norm][0], *(cell(task, rows, norm) for task, rows in found.values())] for norm in norms]
     seeds = [str(max((len(by_seed(task, rows, norm)) for norm in norms), default=0)) for task, rows in found.values()]
-    steps = [str(task.scale.steps) for task, _ in found.values()]
+    steps = [str(rows[0]["settings"]["steps"]) for _, rows in found.values()]
     return markdown(heads, [*table, ["seeds", *seeds], ["steps", *steps]])
 
 

@@ -68,7 +68,7 @@ class Study:
     Args:
         title: what it asks.
         system: which it is run on where none is named.
-        runs: (task, seeds) to options of the runs: norm, lr as a multiple of the middle of the grid, and the rest.
+        runs: norm, learning rate as a multiple of the middle of the grid, and options, of each training of a seed.
     """
 
     title: str

@@ -21,7 +21,7 @@ from .system import Base, system
 
 EPOCHS, POINTS = 10, 50  # checkpoints in a run, points of a curve
 TRAINING = ("optimizer", "precision", "width", "depth")  # options that are not those of the layers
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"bf16": torch.bfloat16}
 
 
 def versions() -> dict[str, str]:
@@ -88,7 +88,7 @@ class Training:
         return loss.item()
 
     def parts(self) -> dict[str, Any]:
-        parts = {"model": self.model, **{f"average {i}": each for i, each in enumerate([self.average]) if each}}
+        parts = {"model": self.model} | ({"average": self.average} if self.average else {})
         for name, several in (("optimizer", self.optimizers), ("schedule", self.schedules)):
             parts |= {f"{name} {index}": each for index, each in enumerate(several)}
         return parts

@@ -351,6 +351,7 @@ def test_speech_by_espeak_where_it_is_installed(tmp_path, monkeypatch):
 
 def test_genomes_have_their_motifs_on_either_strand():
     genomes = module("genomes")
+    assert genomes.reverse_complement(torch.tensor([0, 0, 1, 2, 2])).tolist() == [1, 1, 2, 3, 3]  # AACGG, CCGTT
     _, motifs = genomes.rule()
     bases, family = genomes.data("validation")
     windows = bases.unfold(1, genomes.MOTIF, 1)[..., None, :]
