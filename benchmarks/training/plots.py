@@ -49,6 +49,11 @@ def comparison(task: Base, rows: list[Row], file: Path) -> Path:
     right.set(xlabel="learning rate", ylabel=f"{task.measure} (validation)", xscale="log", title="grid, one seed")
     finish(left, right)
     if left.lines:
+        # A peak of a training that nearly failed must not make all others flat.
+        least = min(min(line.get_ydata()) for line in left.lines)
+        left.set(yscale="log", ylim=(0.95 * least, 1.5 * task.trivial))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter("{x:g}")
         left.legend(fontsize="x-small")
     drawn.savefig(file)
     return file

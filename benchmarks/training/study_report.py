@@ -6,7 +6,7 @@ from ..starts.report import markdown
 from . import paper, plots
 from .norms import NORMS
 from .runs import Row
-from .statistics import Mean, mean, mean_fit
+from .statistics import Mean, difference, mean, mean_fit, verdict
 from .studies import ALPHAS
 from .system import Base
 
@@ -87,6 +87,10 @@ def fit(task: Base, rows: list[Row]) -> str:
     holds = means["layernorm"].value < means["derf"].value < means["dyt"].value
     said = "holds" if holds else "does **not** hold"
     text = f"By means: {order}. The paper's order, LayerNorm < Derf < DyT, {said} here."
+    change = difference(task, rows, "derf", "layernorm")
+    if change:
+        seen = {"better": "better", "worse": "worse", "undecided": "neither better nor worse"}[verdict(task, change)]
+        text += f" The paper's Derf is as good or better on held-out data; here it is {seen} than LayerNorm there."
     table = [[NORMS[norm][0], str(value)] for norm, value in means.items()]
     if task.name in paper.FIT:
         norm, dyt, derf = paper.FIT[task.name]
