@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "format.h"
 #include "functions/functions.h"
 #include "functions/study.h"
 
@@ -54,10 +55,19 @@ struct Call {
   Gate gate = {};
 };
 
+// An 8-bit result beside or instead of the output: output / scale, rounded to nearest even and saturated.
+struct Quantized {
+  void* data = nullptr;  // null: not wanted
+  Format format = Format::int8;
+  const float* scale = nullptr;  // one, or one for each channel
+  bool per_channel = false;
+};
+
 struct Forward : Call {
-  void* output;
+  void* output;  // null where the 8-bit result alone is wanted
   const void* residual = nullptr;
   void* sum = nullptr;
+  Quantized quantized = {};
 };
 
 // A gradient, of the layout [groups, channels] or one element; null where it is not wanted.

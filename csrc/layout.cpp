@@ -233,6 +233,10 @@ ChannelParameter Layout::channel_parameter(size_t index) {
   return describe(!is_grouped ? 0 : shared ? 1 : shape.channels);
 }
 
+Tensor Layout::of_channels(const Tensor& parameter) const {
+  return parameter.expand(input.sizes().slice(first_, last_ + 1 - first_)).contiguous();
+}
+
 bool Layout::lies_like_input(const Tensor& tensor) const { return same_memory_order(tensor, input.strides()); }
 
 const void* Layout::matching(const Tensor& tensor) {

@@ -50,6 +50,10 @@ class Layout {
   // The numbers of a tensor of input's shape, laid out in memory like `input`.
   const void* matching(const Tensor& tensor);
 
+  // One number for each channel of `shape`, side by side, from one for each index of the last of the channels'
+  // dimensions.
+  Tensor of_channels(const Tensor& parameter) const;
+
   // Whether a tensor of input's shape is laid out in memory like `input`.
   bool lies_like_input(const Tensor& tensor) const;
 

@@ -6,6 +6,7 @@
 
 #include "operators.h"
 #include "out.h"
+#include "quantized.h"
 #include "registration.h"
 
 namespace {
@@ -66,6 +67,13 @@ TORCH_LIBRARY(derf, m) {
            "(Tensor grad_output, Tensor? grad_sum, Tensor? input, Tensor sum, Tensor alpha, Tensor? shift,"
            " Tensor? weight, Tensor? bias, Tensor? gate, int channel_dim, str function, float weight_offset,"
            " bool[7] output_mask) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)")
+              .c_str(),
+          tags);
+    m.def(("quantized_pointwise_norm" + suffix +
+           "(Tensor input, Tensor scale, Tensor alpha, Tensor? shift=None, Tensor? weight=None, Tensor? bias=None,"
+           " Tensor? residual=None, Tensor? gate=None, *, ScalarType dtype, bool unquantized=False,"
+           " str function=\"erf\", int channel_dim=-1, float weight_offset=0.0)"
+           " -> (Tensor quantized, Tensor output, Tensor sum)")
               .c_str(),
           tags);
     m.def(("function" + suffix + "(Tensor u, str function, int order=0) -> Tensor").c_str(), tags);
@@ -215,6 +223,16 @@ GradientList redispatch_add_backward(const SumGradients& grads, const Operands& 
                                      c10::DispatchKeySet keys) {
   return add_backward(grads, operands, mask,
                       [&](const auto& op, const auto&... arguments) { return op.redispatch(keys, arguments...); });
+}
+
+QuantizedResults redispatch_quantized(const Operands& o, const Quantization& q, c10::DispatchKeySet keys) {
+  using Signature = QuantizedResults(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
+                                     const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
+                                     const OptionalTensor&, at::ScalarType, bool, std::string_view, int64_t, double);
+  static const auto op = find<Signature>("derf::quantized_pointwise_norm");
+  return op.redispatch(keys, o[INPUT], q.scale, o[ALPHA], optional(o[SHIFT]), optional(o[WEIGHT]), optional(o[BIAS]),
+                       optional(o[RESIDUAL]), optional(o[GATE]), q.dtype, q.unquantized, name_of(o.options.function),
+                       o.options.channel_dim, o.options.weight_offset);
 }
 
 Tensor derf(const Tensor& input, const Tensor& alpha, const Tensor& shift, const OptionalTensor& weight,

@@ -136,6 +136,18 @@ void check_out_memory(const Operands& operands, const Tensor& out);
 Operands checked_add_backward(const SumGradients& grads, const Operands& operands, const Mask& mask);
 // gate without the dimensions of size 1 after the channels: dimensions of input that end with the last of the channels.
 Tensor aligned_gate(const Operands& operands);
+
+// What derf::quantized_pointwise_norm takes beside the operands: it stores output / scale as dtype.
+struct Quantization {
+  const Tensor& scale;
+  at::ScalarType dtype;
+  bool unquantized;  // whether output is wanted as well
+};
+// Refuses what it does not take.
+void check_quantization(const Operands& operands, const Quantization& quantization);
+// The same for the scale's values, where they can be read without waiting for a device.
+void check_scale_values(const Tensor& scale);
+
 // Whether alpha (or shift) has the shape of the channels. Else it has one element.
 bool is_per_channel(const Tensor& alpha);
 

@@ -1,9 +1,7 @@
 // What the operators of out.h do on every device alike.
 #include "out.h"
 
-#include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/functions/utils.h>
-
+#include "autograd/refuse.h"
 #include "operators.h"
 
 namespace derf {
@@ -26,17 +24,10 @@ Tensor& pointwise_norm_out(Tensor& out, const Tensor& input, const Tensor& alpha
 namespace {
 
 void refuse_gradients(const Tensor& tensor, const char* name) {
-  if (!tensor.defined()) {
-    return;
-  }
-  TORCH_CHECK(!at::GradMode::is_enabled() || !tensor.requires_grad(), "derf: ", name,
-              " must not require a gradient where the output is written to out or in place: call it under"
-              " torch.no_grad() or torch.inference_mode(), or without out and inplace");
-  TORCH_CHECK(!torch::autograd::isFwGradDefined(tensor), "derf: ", name,
-              " must have no tangent (forward-mode AD) where the output is written to out or in place");
+  autograd::refuse_gradients(tensor, name, "where the output is written to out or in place", "without out and inplace");
 }
 
-void autograd(const Operands& operands, const Tensor& out) {
+void no_autograd(const Operands& operands, const Tensor& out) {
   for (size_t i = 0; i < OPERANDS; ++i) {
     refuse_gradients(operands[i], operand_table[i].name);
   }
@@ -69,7 +60,7 @@ void copied(const Operands& operands, const Tensor& out) {
 }  // namespace
 }  // namespace derf
 
-TORCH_LIBRARY_IMPL(derf, Autograd, m) { derf::implement_out<derf::autograd>(m); }
+TORCH_LIBRARY_IMPL(derf, Autograd, m) { derf::implement_out<derf::no_autograd>(m); }
 TORCH_LIBRARY_IMPL(derf, ADInplaceOrView, m) { derf::implement_out<derf::bump_version>(m); }
 TORCH_LIBRARY_IMPL(derf, Meta, m) { derf::implement_out<derf::meta>(m); }
 TORCH_LIBRARY_IMPL(derf, Functionalize, m) { derf::implement_out<derf::copied>(m); }

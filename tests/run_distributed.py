@@ -16,6 +16,8 @@ import derf.distributed
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from add_reference import add_pointwise_norm as add_reference
+from add_reference import gradients as add_gradients
 from pointwise_reference import SHARDED, STUDIES, gradients
 from samples import call
 from torch import nn
@@ -183,6 +185,62 @@ def every_layout_of_the_family(rank, size, mesh):
                 found = torch.autograd.grad(result, leaves, distribute_tensor(grad_output, mesh, [Shard(dim)]))
                 for mine, truth in zip(found, [g for g in expected if g is not None], strict=True):
                     close(mine.full_tensor(), truth)
+
+
+@check
+def residuals_with_every_gate(rank, size, mesh):
+    generator = torch.Generator().manual_seed(0)
+
+    def numbers(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    for gate in (None, (8,), (4, 1, 1), (4, 1, 8), (1, 4, 1)):
+        x, residual = numbers(2, 4, 4, 8)
+        tensors = [x, residual, numbers(1), numbers(1), numbers(8), numbers(8), gate and numbers(*gate)]
+        grads = numbers(2, 4, 4, 8)
+        names = ("input", "residual", "alpha", "shift", "weight", "bias", "gate")
+        results, expected = add_gradients(add_reference, grads, tensors)
+        for dim in range(3):
+            parts = [
+                None if t is None else distribute_tensor(t, mesh, [placed(t, 1 if t.numel() == 1 else 3, dim, x)])
+                for t in tensors
+            ]
+            leaves = [t.requires_grad_() for t in parts if t is not None]
+            with CommDebugMode() as communication:
+                found = derf.functional.add_pointwise_norm(**dict(zip(names, parts, strict=True)))
+            assert communication.get_total_counts() == 0, (gate, dim)
+            for part, truth in zip(found, results, strict=True):
+                assert part.placements == (Shard(dim),)
+                close(part.full_tensor(), truth)
+            parts = [distribute_tensor(g, mesh, [Shard(dim)]) for g in grads]
+            for part, truth in zip(
+                torch.autograd.grad(found, leaves, parts), [g for g in expected if g is not None], strict=True
+            ):
+                close(part.full_tensor(), truth)
+
+
+@check
+def outputs_of_eight_bits(rank, size, mesh):
+    torch.manual_seed(0)
+    x, residual, weight, alpha = torch.randn(4, 8), torch.randn(4, 8), torch.randn(8), torch.ones(1)
+    for scale in (torch.full((1,), 0.02), torch.rand(8) + 0.1):
+        for more in ({}, {"unquantized": True}, {"residual": residual}, {"residual": residual, "unquantized": True}):
+            options = {"weight": weight, "dtype": torch.int8, **more}
+            expected = derf.functional.quantized_pointwise_norm(x, scale, alpha, **options)
+            for dim in range(2):
+
+                def part(t, dim=dim):
+                    if not isinstance(t, torch.Tensor):
+                        return t
+                    return distribute_tensor(t, mesh, [placed(t, 1 if t.numel() == 1 else 3, dim, x)])
+
+                parts, more_parts = [part(t) for t in (x, scale, alpha)], {n: part(t) for n, t in options.items()}
+                with CommDebugMode() as communication:
+                    found = derf.functional.quantized_pointwise_norm(*parts, **more_parts)
+                assert communication.get_total_counts() == 0, (more, dim)
+                pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+                for one, truth in pairs:
+                    assert torch.equal(one.full_tensor(), truth), (more, dim)
 
 
 def placed(tensor, index, dim, input):

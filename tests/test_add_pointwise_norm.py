@@ -2,8 +2,10 @@
 
 import copy
 import inspect
+import os
 import pickle
 
+import cuda_on_host
 import derf
 import pytest
 import torch
@@ -27,6 +29,18 @@ def mine(input, residual, alpha, shift=None, weight=None, bias=None, gate=None, 
 
 def moved(tensors, device, dtype=None):
     return tuple(None if t is None else t.to(device, dtype) for t in tensors)
+
+
+# CUDA has loops of erf's and tanh's own for sums in wide rows alone: elsewhere a value may round to the other side.
+CUDA_KERNELS = cuda_on_host.VARIABLE in os.environ
+
+
+def assert_same_bits(ours, theirs, what, device):
+    if CUDA_KERNELS or device == "cuda":
+        unit = torch.finfo(ours.dtype).eps
+        torch.testing.assert_close(ours, theirs, rtol=4 * unit, atol=16 * unit, msg=lambda text: f"{what}: {text}")
+    else:
+        assert same_bits(ours, theirs), what
 
 
 def random_grads(input, sum_dtype=None):
@@ -114,7 +128,7 @@ def test_bits_of_the_forward(call, dtype, function, device):
     for ours, theirs in zip(
         mine(*tensors, function=function, **options), unfused(*tensors, function=function, **options), strict=True
     ):
-        assert same_bits(ours, theirs)
+        assert_same_bits(ours, theirs, "forward", device)
 
 
 @each_function
@@ -129,7 +143,7 @@ def test_bits_of_the_backward(call, dtype, function, device):
     (_, ours), (_, theirs) = (gradients(f, grads, tensors, function=function, **options) for f in (mine, unfused))
     for name, a, b in zip(NAMES[:6], ours, theirs, strict=False):
         if a is not None and (tensors[6] is None or name in ("input", "residual")):
-            assert same_bits(a, b), name
+            assert_same_bits(a, b, name, device)
 
 
 @pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=dtype_name)

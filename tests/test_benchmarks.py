@@ -233,3 +233,22 @@ def test_wrong_arguments(arguments, message):
     finished = run(*arguments.split())
     assert finished.returncode != 0
     assert message in finished.stderr and "Traceback" not in finished.stderr
+
+
+def test_modulated(monkeypatch):
+    modulated = module("modulated")
+    monkeypatch.setattr(modulated, "SECONDS", 0.01)
+    monkeypatch.setattr(modulated, "SHAPES", {"small": (16, 32)})
+    name, *figures = modulated.row("small", 2, torch.float32, with_compiled=False)
+    assert name == "small, 2 x 16 x 32"
+    assert [figure == "-" for figure in figures] == 2 * [False, False, True, False]
+    assert all(float(figure) >= 0 for figure in figures if figure != "-")
+
+
+def test_bytes_that_are_allocated():
+    allocated = module("recompute").allocated
+    before = allocated()
+    tensor = torch.ones(1 << 22)
+    assert 1 << 24 <= allocated() - before < 1.1 * (1 << 24)
+    del tensor
+    assert abs(allocated() - before) < 1 << 20

@@ -166,7 +166,8 @@ def test_calibrate_a_folder_of_transformers_by_batches(tmp_path, capsys):
     command = ("calibrate", "--transformers", tmp_path / "llama", "--data", tmp_path / "batches.pt")
     output, rows = run(capsys, *command, "--out", tmp_path / "out.pt", "--batches", 3)
     assert float(rows["model.norm"][1]) > 0.5 and rows["model.norm"][-1] == "480" and "3 batches" in output
-    converted = derf.replace_norm(transformers.LlamaForCausalLM(config)).eval()
+    assert "derf.replace_norm(model, bias=True).load_state_dict" in output
+    converted = derf.replace_norm(transformers.LlamaForCausalLM(config), bias=True).eval()
     converted.load_state_dict(torch.load(tmp_path / "out.pt"))
     with torch.no_grad():
         wanted, found = model(tokens[3]).logits, converted(tokens[3]).logits

@@ -14,7 +14,7 @@ import cuda_on_host
 import pytest
 
 # What runs little of the kernels' loops, and a layout whose memory the guarded allocator cannot give.
-LEFT_OUT = ("gradcheck", "vmap", "jacobians", "transforms", "second_derivative", "mkldnn")
+LEFT_OUT = ("gradcheck", "vmap", "jacobians", "transforms", "second_derivative", "mkldnn", "opcheck", "threads")
 
 RUNS = {
     # As on a GPU with one multiprocessor; tensors end at a guard.
@@ -22,11 +22,21 @@ RUNS = {
         1,
         True,
         False,
-        ["shapes", "layouts", "nonfinite", "gradients", "errors", "family_kernels", "out"],
+        [
+            "shapes",
+            "layouts",
+            "nonfinite",
+            "gradients",
+            "errors",
+            "family_kernels",
+            "add_pointwise_norm",
+            "out",
+            "quantized",
+        ],
         1500,
     ),
     # More blocks, of fewer rows; tensors begin at a guard, and threads run against their order.
-    "seven multiprocessors": (7, False, True, ["shapes", "layouts", "family_kernels"], 1000),
+    "seven multiprocessors": (7, False, True, ["shapes", "layouts", "family_kernels", "add_pointwise_norm"], 1000),
 }
 
 

@@ -327,6 +327,19 @@ def test_a_branch_that_is_taken_later(cls, mode):
     assert_same(model, original)
 
 
+class InTraining(Block):
+    def forward(self, x, c):
+        shift, scale, _ = self.chunks(c)
+        if self.training:
+            return self.norm(x) * (1 + scale[:, None]) + shift[:, None]
+        return x
+
+
+def test_a_mode_is_no_reason():
+    model = derf.replace_norm(InTraining().eval())
+    assert type(model.norm) is derf.ModulatedDerf
+
+
 def test_calibrate_keeps_the_modulation():
     batches = [(torch.randn(4, 3, C), torch.randn(4, C)) for _ in range(8)]
     model = derf.replace_norm(nn.ModuleDict({"block": OneExpression()}))["block"].eval()
@@ -443,6 +456,35 @@ def test_dtypes_promote_as_in_the_class():
     with torch.autocast("cpu", half):
         assert model(x, c).dtype == torch.float32 and calls(model, x, c) == [[True] * 3]
         assert model.to(half)(x.to(half), c).dtype == half and calls(model, x.to(half), c) == [[True] * 3]
+
+
+class TwoNorms(Block):
+    def __init__(self):
+        super().__init__()
+        self.second = nn.LayerNorm(C, elementwise_affine=False)
+
+    def forward(self, x, c):
+        shift, scale, gate = self.chunks(c)
+        x = x + gate[:, None] * (self.norm(x) * (1 + scale[:, None]) + shift[:, None])
+        return modulate(self.second(x), shift, scale)
+
+
+def test_in_two_steps():
+    model = TwoNorms()
+    original = copy.deepcopy(model)
+    derf.replace_norm(model, exclude="second")
+    assert type(model.second) is nn.LayerNorm
+    x, c = torch.randn(2, 3, C), torch.randn(2, C)
+    half = copy.deepcopy(original)
+    half.norm = ByHand(half.norm)
+    torch.testing.assert_close(model(x, c), half(x, c), rtol=1e-5, atol=1e-5)
+    derf.replace_norm(model)
+    assert type(model.norm) is type(model.second) is derf.ModulatedDerf
+    original.second = ByHand(original.second)
+    assert_same(model, original)
+    twin = pickle.loads(pickle.dumps(model))
+    assert torch.equal(twin(x, c), model(x, c)) and type(twin) is type(model)
+    assert type(derf.restore_norm(model)) is TwoNorms
 
 
 def test_compile_without_a_graph_break():

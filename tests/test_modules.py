@@ -228,15 +228,14 @@ DOCUMENTED = [
     "decomposition",
     "distributed",
     "flops",
+    "fold",
     "functional",
     "functions",
     "fuse",
     "fused",
-    "modulated",
-    "modules",
-    "monitor",
 ]
-DOCUMENTED += ["norms", "onnx", "recompute", "replace", "report", "restore", "start", "weight_decay"]
+DOCUMENTED += ["modulated", "modules", "monitor", "norms", "onnx", "quantized", "recompute", "replace", "report"]
+DOCUMENTED += ["restore", "start", "weight_decay"]
 
 
 @pytest.mark.parametrize("name", ["derf", *(f"derf.{name}" for name in DOCUMENTED)])

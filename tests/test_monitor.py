@@ -61,6 +61,65 @@ def test_channel_dim_1_large_inputs_and_16_bits():
     assert found["output"] == pytest.approx(torch.erf(u).square().mean().sqrt().item(), rel=0.02)
 
 
+# Where the slope is .0245 of what it is over [-1, 1], by hand; None where it never is for good.
+LIMITS = {
+    "erf": 2.0,
+    "tanh": math.acosh(1 / math.sqrt(0.0245 * math.tanh(1))),
+    "arctan": math.sqrt(4 / (0.0245 * math.pi) - 1),
+    "expsign": -math.log(0.0245 * (1 - math.exp(-1))),
+    "smoothsign": math.sqrt(2 / 0.0245) - 1,
+    "linear_clip": 1.0,
+    "linear": None,
+    "sin": None,
+    "power23": None,  # beyond 1000
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_what_saturates_depends_on_the_function(name):
+    layer = derf.PointwiseNorm(4, name)
+    monitor, limit = derf.Monitor(layer, on_warning=quiet), LIMITS[name]
+    # Numbers from 0 to 50: the share beyond the limit, alpha being .5.
+    x = torch.linspace(0, 50, 40001)
+    layer(x[:, None].expand(-1, 4))
+    share = 0 if limit is None else 1 - limit / 25
+    assert monitor.history()[0]["layers"][""]["saturated"] == pytest.approx(share, abs=1e-4 + 0.003 * (1 - share))
+
+
+@pytest.mark.parametrize("channel_dim", [-1, 1])
+def test_alpha_and_shift_for_each_channel_and_studies(channel_dim):
+    shape = (20, 6, 5, 3) if channel_dim == 1 else (20, 5, 3, 6)
+    layer = derf.PointwiseNorm(6, "tanh", per_channel=True, channel_dim=channel_dim, clip=0.5, sign=-1)
+    with torch.no_grad():
+        layer.alpha.uniform_(0.5, 4)
+        layer.shift.uniform_(-1, 1)
+        layer.weight.uniform_(0.5, 1.5)
+    x = torch.randn(shape)
+    monitor = derf.Monitor(layer, on_warning=quiet)
+    layer(x)
+    found = monitor.history()[0]["layers"][""]
+    last = x.double().movedim(channel_dim, -1)
+    au = layer.alpha.double() * last
+    u = au + layer.shift.double()
+    # Clipped where tanh is .5: no slope from atanh(.5) = .5493 on.
+    share = [(u.abs() > edge).double().mean().item() for edge in (0.545, 0.555)]
+    assert share[1] <= found["saturated"] <= share[0]
+    assert found["gain"] == pytest.approx(au.square().mean().sqrt().item(), rel=1e-5)
+    output = layer.weight.double() * torch.tanh(u).clamp(-0.5, 0.5)
+    assert found["output"] == pytest.approx(output.square().mean().sqrt().item(), rel=1e-5)
+    assert found["alpha"] == pytest.approx(layer.alpha.mean().item())
+
+
+def test_dyt_has_no_shift_and_its_sentence_its_own_limit():
+    model, said = nn.Sequential(nn.Linear(8, 16), derf.DyT(16, 30.0)), []
+    monitor = derf.Monitor(model, on_warning=said.append)
+    model(batch()).sum().backward()
+    row = monitor.history()[0]["layers"]["1"]
+    assert row["shift"] == 0 and math.isnan(row["shift_grad"]) and row["alpha_grad"] > 0
+    assert [warning.kind for warning in said] == ["saturated"] and "of |u| > 2.67. Lower" in said[0].text
+    assert not list(judge(1, {"a": look(gain=1.9)}, {"a": 2.67})) and list(judge(1, {"a": look(gain=1.9)}))
+
+
 def test_every_so_many_training_steps_only():
     model, x = network(), batch()
     monitor = derf.Monitor(model, every=3, on_warning=quiet)
@@ -186,7 +245,7 @@ def test_table_and_plot(tmp_path, monkeypatch):
 def test_wrong_arguments():
     with pytest.raises(TypeError, match="^derf: model must be a torch.nn.Module"):
         derf.Monitor("model")
-    with pytest.raises(ValueError, match="^derf: model must have a derf.Derf, but has none"):
+    with pytest.raises(ValueError, match="^derf: model must have a derf.Derf, DyT or PointwiseNorm, but has none"):
         derf.Monitor(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="^derf: every must be positive, but is 0"):
         derf.Monitor(network(), every=0)

@@ -274,17 +274,28 @@ def test_an_output_that_changes_before_it_is_read(kept):
         assert same(actual, expected) and not [r for r in kept["recipes"] if r.places > 1]
 
 
-def test_a_copy_that_changes_before_it_is_read(kept):
+@pytest.mark.parametrize("what", ["output", "copy"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_changes_around_a_copy(what, keep, kept):
+    """Without gradients, so that the graph does not show them."""
+
     class Changed(nn.Module):
         def __init__(self):
             super().__init__()
             self.norm, self.linear = derf.Derf(C), nn.Linear(C, C, dtype=torch.bfloat16)
 
         def forward(self, x):
-            h = self.norm(x).bfloat16()
+            h = self.norm(x)
             with torch.no_grad():
-                h.mul_(2)
-            return self.linear(h)
+                if what == "output":
+                    h.mul_(2)
+            copied = h.bfloat16()
+            with torch.no_grad():
+                if what == "copy":
+                    copied.mul_(2)
+            if not keep:
+                del h
+            return self.linear(copied)
 
     model, x = sample(Changed())
     expected = gradients(model, x)

@@ -45,8 +45,9 @@ def test_slope_and_bound_of_each_layer(gain, bound):
     assert derf.start(model, batch(), gain=gain, bound=bound) is model
     for layer, rms in zip(model[1::3], expected_inputs(model, batch()), strict=True):
         assert layer.weight.tolist() == [bound] * 32
-        # Parameters are float32, and the sums are of float32 elements.
-        assert layer.alpha.item() == pytest.approx(gain / (bound * rms), rel=1e-5)
+        # erf is 1/16 at its inverse. Parameters are float32, and the sums are of float32 elements.
+        slope = 1 / 16 / torch.erfinv(torch.tensor(1 / 16, dtype=torch.float64)).item()
+        assert layer.alpha.item() == pytest.approx(gain / (bound * slope * rms), rel=1e-5)
         assert layer.shift.item() == 0 and layer.bias.abs().max() == 0
 
 
@@ -54,8 +55,65 @@ def test_defaults_make_the_output_as_large_as_a_norms():
     model = derf.start(derf.replace_norm(network()), batch())
     with torch.no_grad():
         output = model.eval()(batch())
-    # u has a root mean square of 1/16, where erf is 2/sqrt(pi) u.
-    assert output.square().mean().sqrt().item() == pytest.approx(2 / math.sqrt(math.pi), rel=0.02)
+    # Elements of a normal input reach 4 times its root mean square, 1/4, where erf has bent by 2 %.
+    assert output.square().mean().sqrt().item() == pytest.approx(1, rel=0.02)
+
+
+# What alpha rms(x) is for an output of 1/16, from each formula by hand; exproot and power23 are infinitely steep at 0,
+# cubsign and logquad are flat there.
+ARGUMENTS = {
+    "tanh": math.atanh(1 / 16),
+    "arctan": math.tan(math.pi / 32),
+    "exproot": math.log(16 / 15) ** 2,
+    "power23": (1 / 16) ** 1.5,
+    "cubsign": (1 / 15) ** (1 / 3),
+    "logquad": math.sqrt(math.exp(1 / 16) - 1),
+    "dampx": 16 - math.sqrt(255),
+    "linear": 1 / 16,
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_other_functions(name, per_channel):
+    model = derf.replace_norm(network(depth=1), function=name, per_channel=per_channel)
+    derf.start(model, batch())
+    (rms,) = expected_inputs(derf.replace_norm(network(depth=1)), batch())
+    assert model[1].alpha.shape == ((32,) if per_channel else (1,))
+    expected = ARGUMENTS[name] / rms
+    assert model[1].alpha.tolist() == pytest.approx([expected] * len(model[1].alpha), rel=1e-5)
+    output = model[1](torch.full((1, 32), rms))
+    torch.testing.assert_close(output, torch.ones(1, 32), rtol=1e-4, atol=0)
+
+
+def test_dyt_layers_of_ones_own_and_studies():
+    (rms,) = expected_inputs(derf.replace_norm(network(depth=1)), batch())
+    dyt = derf.start(nn.Sequential(network(depth=1)[0], derf.DyT(32)), batch())[1]
+    assert dyt.alpha.item() == pytest.approx(math.atanh(1 / 16) / rms, rel=1e-5)
+    with pytest.warns(UserWarning, match="not fused"):
+        own = derf.PointwiseNorm(32, lambda u: u.relu() - 1)
+    derf.start(nn.Sequential(network(depth=1)[0], own), batch())
+    # Half of relu's slope: from one side of 0 to the other it moves half as far as linear.
+    assert own.alpha.item() == pytest.approx(2 / (16 * rms), rel=1e-3)
+    studied = derf.PointwiseNorm(32, "linear", dead_zone=0.25, sign=-1)
+    derf.start(nn.Sequential(network(depth=1)[0], studied), batch())
+    assert studied.alpha.item() == pytest.approx((0.25 + 1 / 16) / rms, rel=1e-5)
+    shifted = derf.PointwiseNorm(32, "erf", shift_init=0.5)
+    derf.start(nn.Sequential(network(depth=1)[0], shifted), batch())
+    # erf's slope at .5 is e^-1/4 of that at 0; the line over a twentieth to both sides is 0.3 % off.
+    slope = 2 / math.sqrt(math.pi) * math.exp(-0.25)
+    assert shifted.alpha.item() == pytest.approx(1 / (16 * slope * rms), rel=0.005)
+
+
+def test_a_function_that_is_the_same_on_both_sides_of_0():
+    with pytest.warns(UserWarning, match="not fused"):
+        model = nn.Sequential(nn.Linear(32, 32), derf.PointwiseNorm(32, torch.cosh))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(
+        ValueError, match="^derf: the function of 1 must rise or fall from one side of 0 .* cosh does not"
+    ):
+        derf.start(model, batch())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_relative_sizes_of_the_weights_stay_and_a_second_call_changes_nothing():
@@ -86,7 +144,8 @@ def test_layers_without_weight():
     model = derf.start(derf.replace_norm(network(elementwise_affine=False)), batch(), gain=0.5)
     with torch.no_grad():
         rms = model[0](batch()).square().mean().sqrt().item()
-    assert model[1].alpha.item() == pytest.approx(0.5 / rms, rel=1e-5)
+    # The slope that erf has near 0, to its cube.
+    assert model[1].alpha.item() == pytest.approx(0.5 * math.sqrt(math.pi) / 2 / rms, rel=1e-3)
 
 
 def test_modes_and_gradients_are_restored():
@@ -112,7 +171,7 @@ def test_ways_to_give_a_batch(given):
     data = {"tensor": batch(9, 8), "tuple": (batch(9, 8), 2.0), "mapping": {"x": batch(9, 8), "scale": 2.0}}[given]
     layer = derf.start(derf.replace_norm(Two()), data).norm
     rms = batch(9, 8).square().mean().sqrt().item() * (1 if given == "tensor" else 2)
-    assert layer.alpha.item() == pytest.approx(1 / (16 * rms), rel=1e-5)
+    assert layer.alpha.item() == pytest.approx(torch.erfinv(torch.tensor(1 / 16)).item() / rms, rel=1e-5)
 
 
 def test_what_cannot_be_set_is_named():
@@ -151,7 +210,10 @@ def test_after_an_error_the_model_is_as_it_was(error, options, message):
 
 
 def test_models_that_cannot_be():
-    with pytest.raises(ValueError, match="^derf: model must have a derf.Derf, but has none. Call replace_norm first"):
+    with pytest.raises(
+        ValueError,
+        match="^derf: model must have a derf.Derf, DyT or PointwiseNorm, but has none. Call replace_norm first",
+    ):
         derf.start(network(), batch())
     with pytest.raises(TypeError, match="^derf: model must be a torch.nn.Module"):
         derf.start(None, batch())

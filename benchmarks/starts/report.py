@@ -16,6 +16,7 @@ NAMES = {
     "gpt": "GPT-2, bytes: held-out loss",
     "llama": "LLaMA, bytes: held-out loss",
     "bert": "post-norm BERT, causal, bytes: held-out loss",
+    "wav2vec2": "wav2vec 2.0, tones: accuracy of frames, %",
 }
 WAYS = {
     "original": "the original, going on",
@@ -32,7 +33,8 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def conversions(rows: list[dict[str, Any]]) -> str:
-    """A table a model: ways and steps; means over seeds, with their range where there are several."""
+    """A table a model: ways and steps; means over the seeds that were run so far, with the range where there are
+    several and, in brackets, how many they are where that is not the same for all steps."""
     parts = []
     for task, title in NAMES.items():
         mine = [row for row in rows if row["task"] == task]
@@ -41,13 +43,14 @@ def conversions(rows: list[dict[str, Any]]) -> str:
         column = 1 if "accuracy" in title else 0
         table = []
         for way, words in WAYS.items():
-            runs = [row["at"] for row in mine if row["way"] == way]
+            runs = list({row["seed"]: row["at"] for row in mine if row["way"] == way}.values())
             if runs:
                 cells = []
                 for step in ("0", "50", "200"):
-                    values = [run[step][column] for run in runs]
-                    text = f"{fmean(values):.3f}" if column == 0 else f"{fmean(values):.2f}"
-                    cells.append(text if len(values) == 1 else f"{text} ({min(values):.4g} to {max(values):.4g})")
+                    values = [run[step][column] for run in runs if step in run]
+                    text = (f"{fmean(values):.3f}" if column == 0 else f"{fmean(values):.2f}") if values else ""
+                    several = f"{text}, {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else text
+                    cells.append(several if len(values) in (0, len(runs)) else f"{several} [{len(values)}]")
                 table.append([words, *cells, str(len(runs))])
         parts.append(f"**{title}**\n\n" + markdown(["", "at once", "50 steps", "200 steps", "seeds"], table))
     return "\n\n".join(parts)
@@ -56,33 +59,38 @@ def conversions(rows: list[dict[str, Any]]) -> str:
 def starts(rows: list[dict[str, Any]]) -> str:
     """A table a setting: the end's evaluation by start and learning rate."""
     parts = []
-    settings = list(dict.fromkeys((r["task"], r["init"], r["optimizer"], r["steps"]) for r in rows))
-    for setting in settings:
-        mine = [r for r in rows if (r["task"], r["init"], r["optimizer"], r["steps"]) == setting]
+    kinds = ("task", "init", "width", "depth", "optimizer", "steps")
+    for setting in dict.fromkeys(tuple(r[kind] for kind in kinds) for r in rows):
+        mine = [r for r in rows if tuple(r[kind] for kind in kinds) == setting]
         rates = sorted({r["lr"] for r in mine})
         table = []
         for start, clip in dict.fromkeys((r["start"], r["clip"]) for r in mine):
             cells = []
             for rate in rates:
                 found = [r for r in mine if (r["start"], r["clip"], r["lr"]) == (start, clip, rate)]
-                cells.append(f"{found[0]['loss']:.3f}" if found and found[0]["loss"] is not None else "")
+                cells.append(
+                    (f"{found[0]['loss']:.3f}" if found[0]["loss"] is not None else "diverged") if found else ""
+                )
             table.append([start + (f", clip {clip:g}" if clip else ""), *cells])
-        task, init, optimizer, steps = setting
-        title = (
-            f"**{task}, {optimizer}, {steps} steps" + (f", init {init}" if init else "") + ": loss on held-out data**"
-        )
+        about = dict(zip(kinds, setting, strict=True))
+        others = "".join(f", {kind} {about[kind]:g}" for kind in ("init", "width", "depth") if about[kind])
+        title = f"**{about['task']}, {about['optimizer']}, {about['steps']} steps{others}: loss on held-out data**"
         parts.append(f"{title}\n\n" + markdown(["start \\ lr", *(f"{rate:g}" for rate in rates)], table))
     return "\n\n".join(parts)
 
 
 def health(rows: list[dict[str, Any]]) -> str:
+    """A line a kind of run: how many, how many with a warning, the first one of each, and how they ended."""
     table = []
-    for name in dict.fromkeys(row["run"] for row in rows):
-        mine = [row for row in rows if row["run"] == name]
+    kinds = ("task", "run", "steps")
+    for kind in dict.fromkeys(tuple(row[key] for key in kinds) for row in rows):
+        mine = [row for row in rows if tuple(row[key] for key in kinds) == kind]
         flagged = [row["warnings"][0] for row in mine if row["warnings"]]
         said = ", ".join(sorted({f"{each['kind']} at step {each['step']}" for each in flagged})) or "nothing"
-        table.append([name, str(len(mine)), str(len(flagged)), said, f"{fmean(row['loss'] for row in mine):.3f}"])
-    return markdown(["run", "runs", "flagged", "first warning", "training loss at the end"], table)
+        losses = [row["loss"] for row in mine if row["loss"] is not None]
+        loss = f"{min(losses):.3f} to {max(losses):.3f}" if losses else "not finite"
+        table.append([*map(str, kind), str(len(mine)), str(len(flagged)), said, loss])
+    return markdown(["model", "run", "steps", "runs", "flagged", "first warning", "training loss at the end"], table)
 
 
 def draw(conversion_rows: list[dict[str, Any]], start_rows: list[dict[str, Any]]) -> None:
@@ -91,6 +99,7 @@ def draw(conversion_rows: list[dict[str, Any]], start_rows: list[dict[str, Any]]
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         for way, words in WAYS.items():
             runs = [row["at"] for row in conversion_rows if (row["task"], row["way"]) == (task, way)]
+            runs = [run for run in runs if "200" in run] or runs
             if runs:
                 steps = sorted(runs[0], key=int)
                 axes.plot([int(s) for s in steps], [fmean(run[s][0] for run in runs) for s in steps], "o-", label=words)
@@ -98,7 +107,7 @@ def draw(conversion_rows: list[dict[str, Any]], start_rows: list[dict[str, Any]]
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
     figure.savefig(RESULTS / "convert.png")
-    mine = [row for row in start_rows if row["task"] == "gpt"]
+    mine = [row for row in start_rows if row["task"] == "gpt" and row["steps"] == 1000]
     figure = Figure(figsize=(6, 3.6), dpi=110, layout="constrained")
     axes = figure.subplots()
     for row in mine:
@@ -133,11 +142,19 @@ def main() -> None:
             "**ViT-B, 8 batches of 8 images**\n\n" + markdown(["", ""], [[k, str(v)] for k, v in found.items()])
         )
     note = (
-        "LN: LayerNorm. A number: Derf with that alpha. kB:S: `derf.start(bound=B)`, `alpha_lr_scale=S`; kB: without."
+        "LN: LayerNorm. A number: Derf with that alpha. kB@G:S: `derf.start(bound=B, gain=G)` and `alpha_lr_scale=S`; "
+        "without @G the gain is 1, without :S alpha has the learning rate of all. (Runs with @1.128 are older: gain "
+        "did not count erf's slope then, and they were called 1.) Muon has the hidden layers' matrices, AdamW the "
+        "rest at a tenth of the learning rate. Empty cells were not run."
     )
     parts.append(f"## Starts\n\n{note}\n\n{starts(start_rows)}\n\n![](starts.png)")
     if health_rows:
-        parts.append("## Health\n\n" + health(health_rows))
+        words = (
+            "`derf.Monitor(every=1)` on planted failures and on starts that should be healthy. GPT-2 with alpha .5 "
+            "is faint from the first step on whatever else is planted: that start is stuck. The start with bound 4, "
+            "which it flags there, ends behind that with bound 16."
+        )
+        parts.append(f"## Health\n\n{words}\n\n" + health(health_rows))
     (RESULTS / "README.md").write_text("\n\n".join(parts) + "\n")
     draw(conversion_rows, start_rows)
 

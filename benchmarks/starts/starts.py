@@ -2,8 +2,9 @@
 
     python -m benchmarks.starts.starts gpt --lrs 1e-3 2e-3 --starts LN 0.5 k16:10
 
-A start is LN; a number, for a fixed alpha; or kB:S for derf.start(bound=B) and alpha_lr_scale=S (kB for none), with @G
-for a gain other than 1. Cells that the results have are not run again.
+A start is LN; a number, for a fixed alpha; kB:S for derf.start(bound=B) and alpha_lr_scale=S (kB for none), with @G for
+a gain other than 1; or a function's name in the place of kB, for that function and the default bound. Cells that the
+results have are not run again.
 """
 
 import argparse
@@ -31,11 +32,12 @@ def prepared(task: Any, start: str, seed: int, **shape: Any) -> tuple[torch.nn.M
     model = task.make(seed, **shape)
     if start == "LN":
         return model, None
-    if not start.startswith("k"):
-        return derf.replace_norm(model, alpha=float(start)), None
-    size, _, scale = start[1:].partition(":")
-    bound, _, gain = size.partition("@")
-    model = derf.replace_norm(model)
+    kind, _, scale = start.partition(":")
+    if kind[0].isdigit():
+        return derf.replace_norm(model, alpha=float(kind)), float(scale) if scale else None
+    named = kind in derf.functions()
+    bound, _, gain = ("16" if named else kind[1:]).partition("@")
+    model = derf.replace_norm(model, function=kind if named else "erf")
     (batch,) = task.batches(1, 999)
     derf.start(model, batch, gain=float(gain or 1), bound=float(bound), forward=task.loss)
     return model, float(scale) if scale else None
@@ -71,7 +73,7 @@ def main() -> None:
     parser.add_argument("--lrs", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3, 8e-3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--optimizer", choices=("adamw", "sgd"), default="adamw")
+    parser.add_argument("--optimizer", choices=("adamw", "sgd", "muon"), default="adamw")
     parser.add_argument("--clip", type=float)
     parser.add_argument("--width", type=int)
     parser.add_argument("--depth", type=int)

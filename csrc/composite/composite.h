@@ -18,6 +18,9 @@ GradientList add_backward(const SumGradients& grads, const Operands& operands, M
 // The gradients of input, residual and gate from that of the sum; the first two in its dtype or a wider one.
 GradientList sum_gradients(const Tensor& grad, const Operands& operands, const Mask& mask);
 
+// derf::quantized_pointwise_norm.
+std::tuple<Tensor, Tensor, Tensor> quantized(const Operands& operands, const Quantization& quantization);
+
 // The gradients of grad_output and of the operands (but bias), given those of backward's results, any of which may be
 // undefined. Undefined where none of them depends on it.
 std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, const Tensor& grad_output,

@@ -1,6 +1,7 @@
 // What a loop applies the function to: input as it is (Plain), or sum = residual + gate * input, rounded to its type
 // (Added). Both give
 //   X                  the type in memory of what the function is applied to
+//   rows_at_once       in a forward
 //   Source             of a forward's run: prepare, and load of a chunk of row r
 //   Gradient           of a backward's run: where x is, and what becomes of the gradient of x
 #pragma once
@@ -13,6 +14,7 @@ template <class T>
 struct Plain {
   using X = T;
   static constexpr bool adds = false;
+  static constexpr int rows_at_once = CPU_CAPABILITY::rows_at_once;
 
   struct Source {
     const T* x;
@@ -69,6 +71,7 @@ class GateRow {
         shared_(task.gate.shared || channel >= 0),
         all_(broadcast<T>(shared_ ? row_.template one<T>(task.gate.shared ? 0 : channel) : 0)) {}
 
+  bool brings_any_nan() const { return row_.brings_any_nan(); }
   inline __attribute__((always_inline)) Chunk<T> at(int64_t c, int64_t count) const {
     return shared_ ? all_ : row_.template load<T>(c, count);
   }
@@ -79,6 +82,8 @@ struct Added {
   using X = Sum;
   using V = Vec<opmath_t<T>>;
   static constexpr bool adds = true;
+  // Two rows are eight streams, for which memory is slower; 16-bit types wait for arithmetic more.
+  static constexpr int rows_at_once = sizeof(T) == 2 ? 2 : 1;
 
   class Source {
     const T* input_;
@@ -90,12 +95,15 @@ struct Added {
                                                        int64_t ahead) const {
       const int64_t at = r * stride + i;
       if (prefetches_) {
-        prefetch(input_ + at + ahead);
-        prefetch(residual_ + at + ahead);
+        prefetch<nearest_cache>(input_ + at + ahead);
+        prefetch<nearest_cache>(residual_ + at + ahead);
       }
       const Chunk<T> sum = each([](V a, V b, V g) { return b + g * a; }, load<T>(input_ + at, count),
                                 load<T>(residual_ + at, count), gate_.at(c, count));
-      return store_rounded<T>(x + at, sum, count, bypass_cache_);
+      if (gate_.brings_any_nan()) {
+        return store_rounded<true, T>(x + at, sum, count, bypass_cache_);
+      }
+      return store_rounded<false, T>(x + at, sum, count, bypass_cache_);
     }
 
    public:
@@ -168,7 +176,7 @@ struct Added {
         grad = each([](V a, V b) { return a + b; }, grad, load<T>(grad_sum_ + at, count));
       }
       if (grad_residual_) {
-        store_rounded<T>(grad_residual_ + at, grad, count, bypass_cache);
+        store_rounded<true, T>(grad_residual_ + at, grad, count, bypass_cache);
       }
       if (grad_input_) {
         store<true>(grad_input_ + at, each([](V a, V b) { return a * b; }, grad, gate), count, bypass_cache);

@@ -53,7 +53,25 @@ void with_input(const cpu::Task& task, const Body& body) {
 }
 
 void forward_any(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
-  with_input(task, [&]<class Applied, class P, class In>() { forward<Applied, P, In>(task, begin, end); });
+  if (!task.quantized) {
+    return with_input(task, [&]<class Applied, class P, class In>() {
+      forward<Applied, P, In, Whole<typename Applied::T>>(task, begin, end);
+    });
+  }
+  with_types(task.type, task.adds ? task.sum_type : task.type, [&]<class T, class Sum>(T, Sum) {
+    const auto run = [&]<class Applied>() {
+      if (task.adds) {
+        forward<Applied, EitherIf16<T>, Added<T, Sum>, Eight<T>>(task, begin, end);
+      } else if constexpr (std::is_same_v<T, Sum>) {
+        forward<Applied, EitherIf16<T>, Plain<T>, Eight<T>>(task, begin, end);
+      }
+    };
+    if (!task.is_general() && task.function == Function::erf) {  // tanh is left to the loop that serves all
+      run.template operator()<Fixed<Erf<T>, T>>();
+    } else {
+      run.template operator()<General<T>>();
+    }
+  });
 }
 
 void backward_any(const cpu::BackwardTask& task, int64_t begin, int64_t end) {

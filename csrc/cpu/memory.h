@@ -1,6 +1,7 @@
 // Loads and stores: the one place that knows element types, tails and cache policy. Kernels see Vec<Scalar> alone.
 #pragma once
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <tuple>
 
@@ -116,12 +117,12 @@ inline __attribute__((always_inline)) void store(T* p, const Chunk<T>& values, i
 }
 
 // The same for numbers of type To: T, or float beside a 16-bit T. Gives them as they are written.
-template <class T, class To>
+template <bool any_nan, class T, class To>
 inline __attribute__((always_inline)) Chunk<T> store_rounded(To* p, Chunk<T> values, int64_t n, bool bypass_cache) {
   if constexpr (sizeof(To) == 2) {
-    store<true>(p, values, n, bypass_cache);
+    store<any_nan>(p, values, n, bypass_cache);
     for (size_t k = 0; k < values.size(); k += 2) {
-      std::tie(values[k], values[k + 1]) = widen(narrow<To, true>(values[k], values[k + 1]));
+      std::tie(values[k], values[k + 1]) = widen(narrow<To, any_nan>(values[k], values[k + 1]));
     }
   } else {
     Chunk<T> plain = values;
@@ -130,7 +131,7 @@ inline __attribute__((always_inline)) Chunk<T> store_rounded(To* p, Chunk<T> val
         to_plain_order<T>(plain[k], plain[k + 1]);
       }
     }
-    store<true>(p, plain, n, bypass_cache);
+    store<any_nan>(p, plain, n, bypass_cache);
   }
   return values;
 }
@@ -152,10 +153,11 @@ inline __attribute__((always_inline)) void store_plain(opmath_t<T>* p, Chunk<T> 
 
 // Asks for what a step loads from p on: a processor foresees few streams, and not beyond a page. The second nearest
 // cache is near enough; in the nearest one it would drive out what is in use.
-template <class T>
+constexpr int nearest_cache = 3, next_cache = 2;
+template <int cache = next_cache, class T>
 inline __attribute__((always_inline)) void prefetch(const T* p) {
   for (int64_t line = 0; line < chunk_size<T>; line += 64 / int64_t(sizeof(T))) {
-    __builtin_prefetch(p + line, 0, 2);
+    __builtin_prefetch(p + line, 0, cache);
   }
 }
 

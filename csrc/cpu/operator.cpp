@@ -9,6 +9,7 @@
 
 #include "../device.h"
 #include "../out.h"
+#include "../quantized.h"
 #include "../registration.h"
 #include "capability.h"
 #include "compensated_sum.h"
@@ -160,6 +161,26 @@ Task prepare(const Call& call, Workspace& workspace) {
   return task;
 }
 
+// 1 / scale. (Where one serves all it is read over and over, as absent parameters are.)
+Parameter inverse_scale(const Forward& call, Workspace& workspace) {
+  const auto& [data, format, scale, per_channel] = call.quantized;
+  if (!data) {
+    return {};
+  }
+  const int64_t count = per_channel ? call.shape.channels : Constants<float>::count;
+  const Type type = arithmetic(call.type);
+  void* inverse = workspace.take(count * size_of(type));
+  for (int64_t i = 0; i < count; ++i) {
+    const double x = 1 / double(scale[per_channel ? i : 0]);
+    if (type == Type::f64) {
+      static_cast<double*>(inverse)[i] = x;
+    } else {
+      static_cast<float*>(inverse)[i] = static_cast<float>(x);
+    }
+  }
+  return {inverse, 0, per_channel ? -1 : 0};
+}
+
 Tiles tiles_of(const Shape& shape) {
   const auto blocks = [](int64_t all, int64_t size) { return (all + size - 1) / size; };
   Shape size;
@@ -199,7 +220,9 @@ struct Device {
 
   static void forward(const Forward& call, const Tensor&) {
     Workspace workspace;
-    const ForwardTask task{prepare(call, workspace), call.output, call.residual, call.sum};
+    const ForwardTask task{
+        prepare(call, workspace),      call.output, call.residual, call.sum, call.quantized.data, call.quantized.format,
+        inverse_scale(call, workspace)};
     at::parallel_for(0, call.shape.numel(), 32768,
                      [&](int64_t begin, int64_t end) { chosen_kernels().forward(task, begin, end); });
   }
@@ -263,4 +286,5 @@ TORCH_LIBRARY_IMPL(derf, CPU, m) {
   derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(m);
   derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(m);
   derf::implement_out<derf::forward_into<Device>>(m);
+  derf::implement_quantized<derf::quantized_on<Device>>(m);
 }

@@ -22,6 +22,7 @@ struct ParameterRow {
   opmath_t<T> one(int64_t channel) const {
     return opmath_t<T>(*at(channel));
   }
+  bool brings_any_nan() const { return false; }
 };
 
 // Of type T or float, as is known at run time alone: spares loops that are called less an instantiation for each.
@@ -47,6 +48,8 @@ struct ParameterRow<Either<U>> {
   opmath_t<T> one(int64_t channel) const {
     return is_wide ? wide.template one<T>(channel) : narrow.template one<T>(channel);
   }
+  // Whether a NaN of it may have all bits set.
+  bool brings_any_nan() const { return is_wide && wide.mask != 0; }
 };
 
 // Whether a result's NaN may have all bits set: those that float32 parameters bring.

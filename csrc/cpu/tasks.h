@@ -42,9 +42,12 @@ struct Task {
 };
 
 struct ForwardTask : Task {
-  void* output;
+  void* output;  // may be null where `quantized` is not
   const void* residual;
   void* sum;
+  void* quantized;  // null: not wanted
+  Format format;
+  Parameter inverse_scale;  // in the type of arithmetic
 };
 
 // The work of the backward is cut into tiles whose size depends on the shape alone, so that no result depends on the

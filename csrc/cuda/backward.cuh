@@ -1,10 +1,11 @@
-// All gradients in one pass over input and grad_output. With u = alpha x + shift, g = grad_output:
-//   h = g weight f'(u);  grad_input = alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
+// All gradients in one pass over x (input, or a sum) and grad_output. With u = alpha x + shift, g = grad_output:
+//   h = g weight f'(u);  the gradient of x is alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all that share the parameter.
 // A thread sums its column's rows, a block its threads' sums in a tree, and a second kernel the blocks' in double: no
 // atomics, the same bits every time. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
 #include "applied.cuh"
+#include "input.cuh"
 
 namespace derf::cuda {
 
@@ -14,32 +15,34 @@ constexpr bool needs_registers = Applied::is_general || std::is_same_v<typename 
 template <class T>
 constexpr bool needs_registers<Fixed<Tanh, T>> = true;
 
-template <class Applied>
+template <class Applied, class In>
 struct BackwardTuning {
   static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;  // functions of many registers
   static constexpr int threads = 256, unroll = is_double || Applied::is_general ? 1 : 2,
-                       blocks = needs_registers<Applied> ? 2 : 3, most_rows = 512;
+                       blocks = needs_registers<Applied> || In::adds ? 2 : 3, most_rows = 512;
 };
 
 // Whether a tile's place is found anew at the end, rather than kept through the loop. That saves ptxas spills (on
 // sm_120), but costs erf's loop over rows moves (on sm_90), and there is room there.
-template <class Applied, bool by_channel>
+template <class Applied, class In, bool by_channel>
 constexpr bool finds_place_anew = true;
 template <class T>
-constexpr bool finds_place_anew<Fixed<Erf, T>, false> = false;
+constexpr bool finds_place_anew<Fixed<Erf, T>, Plain<T>, false> = false;
 
 // The blocks' sums, in one piece of scratch memory; null: not wanted.
 template <class Number>
 struct Partials {
   Number *weight, *bias;  // [groups, rows of a group, channels, inner], see kernels.cu
   Number *alpha, *shift;  // the same, or one a block
+  Number* gate;           // as weight
 };
 
 // What the threads of a block add up: sums over few rows in registers, which go to shared memory before they lose much
-// to rounding. `scalars` is how many of alpha's sums a thread keeps, and of shift's.
-template <class Number, int width, int scalars, int threads>
+// to rounding. `scalars` is how many of alpha's sums a thread keeps, and of shift's; `gates` of gate's.
+template <class Number, int width, int scalars, int gates, int threads>
 struct Sums {
-  static constexpr int weight = 0, bias = width, alpha = 2 * width, shift = alpha + scalars, count = shift + scalars;
+  static constexpr int weight = 0, bias = width, alpha = 2 * width, shift = alpha + scalars, gate = shift + scalars,
+                       count = gate + gates;
   static constexpr int rows = 32;  // to keep in registers
 
   Number (&shared)[count][threads];
@@ -85,18 +88,20 @@ struct Sums {
   }
 };
 
-template <class Applied, int width, bool by_channel>
-__global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuning<Applied>::blocks)
+template <class Applied, int width, bool by_channel, class In>
+__global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, BackwardTuning<Applied, In>::blocks)
     backward_kernel(Backward call, Tiling tiling, typename Applied::Options options,
                     Partials<typename Applied::Number> partials) {
   using T = typename Applied::T;
   using Number = opmath_t<T>;
   using Column = typename Applied::template Column<width, by_channel>;
-  constexpr int threads = BackwardTuning<Applied>::threads, unroll = BackwardTuning<Applied>::unroll;
-  using BlockSums = Sums<Number, width, Column::scalars, threads>;
+  using Gradient = typename In::template Gradient<width, by_channel>;
+  constexpr int threads = BackwardTuning<Applied, In>::threads, unroll = BackwardTuning<Applied, In>::unroll;
+  constexpr bool grouped = Applied::is_general || In::adds;
+  using BlockSums = Sums<Number, width, Column::scalars, Gradient::gate_sums, threads>;
   __shared__ Number shared[BlockSums::count][threads];
   BlockSums sums(shared);
-  const ThreadTile tile = ThreadTile::of<Applied::is_general>(tiling, width);
+  const ThreadTile tile = ThreadTile::of<grouped>(tiling, width);
   if (tile.rows) {
     const Channels<by_channel> of(tile, call.shape.inner);
     const Column column(call, options, of);
@@ -107,13 +112,12 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
       w = column.weight(w);
     }
     const auto* grad_output = static_cast<const T*>(call.grad_output);
-    const auto* input = static_cast<const T*>(call.input);
-    auto* grad_input = static_cast<T*>(call.grad_input);
+    const Gradient of_input(call, tile, of);
     int64_t at = tile.offset;
-    const auto one_row = [&](const Loaded<T, width>& grad_packet, const Loaded<T, width>& input_packet, int64_t to) {
+    const auto one_row = [&](const Loaded<T, width>& grad_packet, const auto& packet, int64_t to) {
       Numbers<T, width> g, x, u, value, slope;
       widen<T, width>(grad_packet, g);
-      widen<T, width>(input_packet, x);
+      of_input.take(packet, x);
 #pragma unroll
       for (int i = 0; i < width; ++i) {
         u[i] = column.preactivation(x[i], i);
@@ -136,17 +140,16 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
         sums.own[BlockSums::alpha + k] += alpha_sums[k];
         sums.own[BlockSums::shift + k] += shift_sums[k];
       }
-      if (grad_input) {
-        store<T, width>(grad_input + to, x);
-      }
+      of_input.finish(x, packet, to, sums.own + BlockSums::gate);
     };
     uint32_t row = 0;
     for (; row + unroll <= tile.rows; row += unroll, at += unroll * tile.step) {
-      Loaded<T, width> g[unroll], x[unroll];
+      Loaded<T, width> g[unroll];
+      typename Gradient::Packet x[unroll];
 #pragma unroll
       for (int k = 0; k < unroll; ++k) {
         g[k] = load<T, width>(grad_output + at + k * tile.step);
-        x[k] = load<T, width>(input + at + k * tile.step);
+        x[k] = of_input.load(at + k * tile.step);
       }
 #pragma unroll
       for (int k = 0; k < unroll; ++k) {
@@ -159,7 +162,7 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
     if constexpr (unroll > 1) {
 #pragma unroll 1
       for (; row < tile.rows; ++row, at += tile.step) {
-        one_row(load<T, width>(grad_output + at), load<T, width>(input + at), at);
+        one_row(load<T, width>(grad_output + at), of_input.load(at), at);
       }
     }
     sums.flush_to_shared();
@@ -180,16 +183,24 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
   } else if (partials.weight || partials.bias) {
     sums.add_rows(BlockSums::weight, BlockSums::alpha, tiling.row_threads, tiling.column_threads);
   }
+  if constexpr (In::adds) {
+    if (by_channel) {
+      sums.template join<width>(BlockSums::gate);
+      sums.add_rows(BlockSums::gate, BlockSums::gate + 1, used, 1);
+    } else if (partials.gate) {
+      sums.add_rows(BlockSums::gate, BlockSums::count, tiling.row_threads, tiling.column_threads);
+    }
+  }
   if (!by_channel && scalars_per_channel) {
-    sums.add_rows(BlockSums::alpha, BlockSums::count, tiling.row_threads, tiling.column_threads);
+    sums.add_rows(BlockSums::alpha, BlockSums::gate, tiling.row_threads, tiling.column_threads);
   } else {
     sums.add_rows(BlockSums::alpha, BlockSums::alpha + 1, used, 1);
     sums.add_rows(BlockSums::shift, BlockSums::shift + 1, used, 1);
   }
   // A block's row of partial sums for each channel.
   ThreadTile place = tile;
-  if constexpr (finds_place_anew<Applied, by_channel>) {
-    place = ThreadTile::again<Applied::is_general>(tiling, width);
+  if constexpr (finds_place_anew<Applied, In, by_channel>) {
+    place = ThreadTile::again<grouped>(tiling, width);
   }
   const auto write_row = [&](Number* to, int first) {
     if (!to) {
@@ -207,6 +218,9 @@ __global__ void __launch_bounds__(BackwardTuning<Applied>::threads, BackwardTuni
   };
   write_row(partials.weight, BlockSums::weight);
   write_row(partials.bias, BlockSums::bias);
+  if constexpr (In::adds) {
+    write_row(partials.gate, BlockSums::gate);
+  }
   if (scalars_per_channel) {
     write_row(partials.alpha, BlockSums::alpha);
     write_row(partials.shift, BlockSums::shift);
@@ -229,7 +243,7 @@ struct Reduction {
 
 template <class Number>
 struct Reductions {
-  Reduction<Number> each[4];
+  Reduction<Number> each[5];
 };
 
 constexpr int reduction_threads = 1024;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "../format.h"
 #include "../functions/thread.h"
 
 namespace derf::cuda {
@@ -30,11 +31,48 @@ DERF_THREAD uint32_t narrow_pair(Half, float low, float high) {
   return y;
 }
 
+// To nearest even within [-128, 127]; NaN gives 0.
+DERF_THREAD uint32_t nearest_int8(float x) {
+  uint32_t y;
+  asm("cvt.rni.sat.s8.f32 %0, %1;" : "=r"(y) : "f"(x));
+  return y;
+}
+DERF_THREAD uint32_t nearest_int8(double x) {
+  uint32_t y;
+  asm("cvt.rni.sat.s8.f64 %0, %1;" : "=r"(y) : "d"(x));
+  return y;
+}
+
+// Two numbers of 8 bits, rounded as encoded_float8 does; `low` in the lowest byte.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+constexpr bool has_float8_instructions = true;
+template <Format f>
+DERF_THREAD uint32_t float8_pair(float low, float high) {
+  uint16_t y;
+  if constexpr (f == Format::e4m3fn) {
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(y) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(y) : "f"(high), "f"(low));
+  }
+  return y;
+}
+#else
+constexpr bool has_float8_instructions = false;
+template <Format>
+DERF_THREAD uint32_t float8_pair(float, float) {
+  return 0;
+}
+#endif
+
 DERF_THREAD void write_at_once(uint4* to, uint4 bits) { __stwb(to, bits); }  // a plain store may become four
 template <class Packet>
 DERF_THREAD void write_at_once(Packet* to, Packet packet) {
   *to = packet;
 }
+
+// Not to be fused with an addition.
+DERF_THREAD float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+DERF_THREAD double rounded_product(double a, double b) { return __dmul_rn(a, b); }
 
 inline int processors() {
   int device = 0, count = 0;

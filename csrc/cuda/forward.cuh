@@ -1,6 +1,8 @@
-// output = weight * f(alpha * input + shift) + bias, one pass.
+// output = weight * f(alpha * x + shift) + bias, one pass.
 #pragma once
 #include "applied.cuh"
+#include "input.cuh"
+#include "output.cuh"
 
 namespace derf::cuda {
 
@@ -14,13 +16,13 @@ struct ForwardTuning {
                        blocks = 16, most_rows = 16;
 };
 
-template <class Applied, int width, bool by_channel>
+template <class Applied, int width, bool by_channel, class In, class Out>
 __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
     forward_kernel(Forward call, Tiling tiling, typename Applied::Options options) {
   using T = typename Applied::T;
   using Number = opmath_t<T>;
   constexpr int unroll = ForwardTuning<Applied>::unroll;
-  const ThreadTile tile = ThreadTile::of<Applied::is_general>(tiling, width);
+  const ThreadTile tile = ThreadTile::of < Applied::is_general || In::adds > (tiling, width);
   if (!tile.rows) {
     return;
   }
@@ -35,11 +37,11 @@ __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
   for (Number& w : weight) {
     w = column.weight(w);
   }
-  const T* input = static_cast<const T*>(call.input) + tile.offset;
-  T* output = static_cast<T*>(call.output) + tile.offset;
-  const auto one_row = [&](const Loaded<T, width>& packet, T* to) {
+  typename In::template Source<width, by_channel> source(call, tile, of);
+  typename Out::template Output<width, by_channel> output(call, tile, of);
+  const auto one_row = [&](const auto& packet, int64_t at) {
     Numbers<T, width> x;
-    widen<T, width>(packet, x);
+    source.take(packet, at, x);
 #pragma unroll
     for (int i = 0; i < width; ++i) {
       x[i] = column.preactivation(x[i], i);
@@ -50,28 +52,28 @@ __global__ void __launch_bounds__(ForwardTuning<Applied>::threads)
       const int c = by_channel ? 0 : i;
       x[i] = std::fma(weight[c], x[i], bias[c]);
     }
-    store<T, width>(to, x);
+    output.store(at, x);
   };
   uint32_t row = 0;
   for (; row + unroll <= tile.rows; row += unroll) {
-    Loaded<T, width> packets[unroll];
+    typename In::template Source<width, by_channel>::Packet packets[unroll];
 #pragma unroll
     for (int k = 0; k < unroll; ++k) {
-      packets[k] = load<T, width>(input + k * tile.step);
+      packets[k] = source.load(k * tile.step);
     }
 #pragma unroll
     for (int k = 0; k < unroll; ++k) {
-      one_row(packets[k], output + k * tile.step);
+      one_row(packets[k], k * tile.step);
     }
-    input += unroll * tile.step;
-    output += unroll * tile.step;
+    source.advance(unroll * tile.step);
+    output.advance(unroll * tile.step);
   }
   if constexpr (unroll > 1) {
 #pragma unroll 1
     for (; row < tile.rows; ++row) {
-      one_row(load<T, width>(input), output);
-      input += tile.step;
-      output += tile.step;
+      one_row(source.load(0), 0);
+      source.advance(tile.step);
+      output.advance(tile.step);
     }
   }
 }

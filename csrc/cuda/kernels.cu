@@ -21,35 +21,68 @@ auto with_type(Type type, const Body& body) {
 
 // What a kernel of one function, known at compile time, does not do.
 bool is_general(const Call& call) {
-  return call.alpha_per_channel || call.shape.groups > 1 || call.weight_offset != 0 || call.study.is_active();
+  const bool grouped = call.shape.groups > 1 && !call.adds;
+  return call.alpha_per_channel || grouped || call.weight_offset != 0 || call.study.is_active();
 }
 
 // Calls body.operator()<Applied>(): kernels of their own for erf and tanh, and one that serves all else.
-template <class Body>
+template <class T, class Body>
 auto with_function(const Call& call, const Body& body) {
-  return with_type(call.type, [&](auto t) {
-    using T = decltype(t);
-    if (!is_general(call) && call.function == Function::erf) {
-      return body.template operator()<Fixed<Erf, T>>();
-    } else if (!is_general(call) && call.function == Function::tanh) {
-      return body.template operator()<Fixed<Tanh, T>>();
-    } else {
-      return body.template operator()<General<T>>();
-    }
+  if (!is_general(call) && call.function == Function::erf) {
+    return body.template operator()<Fixed<Erf, T>>();
+  } else if (!is_general(call) && call.function == Function::tanh) {
+    return body.template operator()<Fixed<Tanh, T>>();
+  } else {
+    return body.template operator()<General<T>>();
+  }
+}
+
+// Calls body.operator()<Applied, width, by_channel, In>() where kernels of their own are worth it for rows alone.
+template <class In, class T, int most, class Body>
+auto with_rows(const Call& call, bool by_channel, bool wide, const Body& body) {
+  if (by_channel) {
+    return body.template operator()<General<T>, 1, true, In>();
+  } else if (!wide) {
+    return body.template operator()<General<T>, 1, false, In>();
+  }
+  return with_function<T>(call, [&]<class Applied>() {
+    constexpr int width = vector_width<T>, some = Applied::is_general && width > most ? most : width;  // registers
+    return body.template operator()<Applied, some, false, In>();
   });
 }
 
-// Calls body.operator()<width, by_channel>() with the width of loads that all of these addresses and the shape allow.
-template <class T, class Body, class... Pointers>
-auto with_layout(const Shape& shape, const Body& body, const Pointers*... pointers) {
-  constexpr int width = vector_width<T>;
-  const bool by_channel = is_by_channel(shape);
-  const int64_t stretch = by_channel ? shape.inner : shape.channels * shape.inner;
-  const bool aligned = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-  if (aligned && stretch % width == 0) {
-    return by_channel ? body.template operator()<width, true>() : body.template operator()<width, false>();
-  }
-  return by_channel ? body.template operator()<1, true>() : body.template operator()<1, false>();
+// Calls body.operator()<Applied, width, by_channel, In>(), with the width of loads that all of these addresses and the
+// shape allow. `few`: kernels for rows alone are enough.
+template <bool few = false, class Body, class... Pointers>
+auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers) {
+  return with_type(call.type, [&](auto t) {
+    using T = decltype(t);
+    constexpr int width = vector_width<T>;
+    const bool by_channel = is_by_channel(call.shape);
+    const int64_t stretch = by_channel ? call.shape.inner : call.shape.channels * call.shape.inner;
+    const bool wide = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...) && stretch % width == 0;
+    if constexpr (few) {
+      if (!call.adds) {
+        return with_rows<Plain<T>, T, 4>(call, by_channel, wide, body);
+      }
+    } else if (!call.adds) {
+      return with_function<T>(call, [&]<class Applied>() {
+        if (wide) {
+          return by_channel ? body.template operator()<Applied, width, true, Plain<T>>()
+                            : body.template operator()<Applied, width, false, Plain<T>>();
+        }
+        return by_channel ? body.template operator()<Applied, 1, true, Plain<T>>()
+                          : body.template operator()<Applied, 1, false, Plain<T>>();
+      });
+    }
+    const auto added = [&]<class In>() { return with_rows<In, T, few ? 2 : 4>(call, by_channel, wide, body); };
+    if constexpr (sizeof(T) == 2) {
+      if (call.sum_type == Type::f32) {
+        return added.template operator()<Added<T, float>>();
+      }
+    }
+    return added.template operator()<Added<T, T>>();
+  });
 }
 
 template <class Tuning>
@@ -57,18 +90,16 @@ Tiling tiling_of(const Shape& shape, int width) {
   return Tiling(shape, width, {Tuning::threads, Tuning::blocks, Tuning::unroll, Tuning::most_rows, processors()});
 }
 
-// Calls body.operator()<Applied, width, by_channel>(tiling) for a backward.
+// Calls body.operator()<Applied, width, by_channel, In>(tiling) for a backward.
 template <class Body>
 auto with_backward(const Backward& call, const Body& body) {
-  return with_function(call, [&]<class Applied>() {
-    return with_layout<typename Applied::T>(
-        call.shape,
-        [&]<int width, bool by_channel>() {
-          return body.template operator()<Applied, width, by_channel>(
-              tiling_of<BackwardTuning<Applied>>(call.shape, width));
-        },
-        call.grad_output, call.input, call.grad_input);
-  });
+  return with_kernel(
+      call,
+      [&]<class Applied, int width, bool by_channel, class In>() {
+        return body.template operator()<Applied, width, by_channel, In>(
+            tiling_of<BackwardTuning<Applied, In>>(call.shape, width));
+      },
+      call.grad_output, call.input, call.grad_input, call.sum, call.grad_sum, call.grad_residual);
 }
 
 // Where the partial sums are in the scratch memory, and how many numbers that takes.
@@ -91,7 +122,7 @@ struct Workspace {
       return wanted.data ? static_cast<Number*>(memory) + (size - numbers) : nullptr;
     };
     partials = {part(call.grad_weight, true), part(call.grad_bias, true), part(call.grad_alpha, call.alpha_per_channel),
-                part(call.grad_shift, call.alpha_per_channel)};
+                part(call.grad_shift, call.alpha_per_channel), part(call.grad_gate, true)};
   }
 
   // The launch of the second kernel.
@@ -115,7 +146,8 @@ struct Workspace {
     };
     const Reductions<Number> reductions{
         {of_channels(partials.weight, call.grad_weight, groups), of_channels(partials.bias, call.grad_bias, groups),
-         of_scalar(partials.alpha, call.grad_alpha), of_scalar(partials.shift, call.grad_shift)}};
+         of_scalar(partials.alpha, call.grad_alpha), of_scalar(partials.shift, call.grad_shift),
+         of_channels(partials.gate, call.grad_gate, groups)}};
     int64_t all = 0;
     for (const auto& each : reductions.each) {
       all += each.blocks;
@@ -127,30 +159,33 @@ struct Workspace {
 }  // namespace
 
 const char* launch_forward(const Forward& call, void* stream) {
-  return with_function(call, [&]<class Applied>() {
-    return with_layout<typename Applied::T>(
-        call.shape,
-        [&]<int width, bool by_channel>() {
-          const auto tiling = tiling_of<ForwardTuning<Applied>>(call.shape, width);
-          return launch(forward_kernel<Applied, width, by_channel>, tiling.blocks(), tiling.threads(), stream, call,
-                        tiling, typename Applied::Options(call));
-        },
-        call.input, call.output);
-  });
+  const auto with_output = [&]<template <class> class Out>() {
+    return [&]<class Applied, int width, bool by_channel, class In>() {
+      const auto tiling = tiling_of<ForwardTuning<Applied>>(call.shape, width);
+      return launch(forward_kernel<Applied, width, by_channel, In, Out<typename Applied::T>>, tiling.blocks(),
+                    tiling.threads(), stream, call, tiling, typename Applied::Options(call));
+    };
+  };
+  if (!call.quantized.data) {
+    return with_kernel(call, with_output.template operator()<Whole>(), call.input, call.output, call.residual,
+                       call.sum);
+  }
+  return with_kernel<true>(call, with_output.template operator()<Eight>(), call.input, call.output, call.residual,
+                           call.sum, call.quantized.data);
 }
 
 int64_t workspace_bytes(const Backward& call) {
-  return with_backward(call, [&]<class Applied, int, bool>(const Tiling& tiling) -> int64_t {
+  return with_backward(call, [&]<class Applied, int, bool, class>(const Tiling& tiling) -> int64_t {
     using Number = typename Applied::Number;
     return Workspace<Number>(call, tiling, nullptr).size * sizeof(Number);
   });
 }
 
 const char* launch_backward(const Backward& call, void* workspace, void* stream) {
-  return with_backward(call, [&]<class Applied, int width, bool by_channel>(const Tiling& tiling) {
+  return with_backward(call, [&]<class Applied, int width, bool by_channel, class In>(const Tiling& tiling) {
     const Workspace<typename Applied::Number> partials(call, tiling, workspace);
-    const char* error = launch(backward_kernel<Applied, width, by_channel>, tiling.blocks(), tiling.threads(), stream,
-                               call, tiling, typename Applied::Options(call), partials.partials);
+    const char* error = launch(backward_kernel<Applied, width, by_channel, In>, tiling.blocks(), tiling.threads(),
+                               stream, call, tiling, typename Applied::Options(call), partials.partials);
     return error ? error : partials.reduce(stream);
   });
 }

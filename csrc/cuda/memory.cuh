@@ -80,7 +80,7 @@ DERF_THREAD T narrow(opmath_t<T> x) {
 }
 
 template <class T, int width>
-DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
+DERF_THREAD Loaded<T, width> narrowed(const Numbers<T, width>& from) {
   Loaded<T, width> packet;
   if constexpr (in_pairs<T, width>) {
 #pragma unroll
@@ -93,8 +93,18 @@ DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
       packet.element[i] = narrow<T>(from[i]);
     }
   }
+  return packet;
+}
+
+template <class T, int width>
+DERF_THREAD void store_packet(T* to, const Loaded<T, width>& packet) {
   using Memory = Access<Loaded<T, width>>;
   write_at_once(reinterpret_cast<Memory*>(to), __builtin_bit_cast(Memory, packet));
+}
+
+template <class T, int width>
+DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
+  store_packet<T, width>(to, narrowed<T, width>(from));
 }
 
 // Calls body(P{}) with the type of a parameter beside an input of type T: T, or float.
@@ -186,6 +196,20 @@ struct Channels {
     left = int32_t((first + 1) * inner_ - tile.column);
   }
 
+  // What lies from the first channel on, for n neighbouring elements.
+  template <class From, class Number, int n>
+  DERF_THREAD void take(const From* from, Number (&values)[n]) const {
+    int32_t elements_left = left;
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      values[i] = widen(*from);
+      if (!by_channel && --elements_left == 0) {
+        elements_left = inner;
+        ++from;
+      }
+    }
+  }
+
   // The values of a parameter for n neighbouring elements; `absent` where there is none. T is the type of input.
   template <class T, int n>
   DERF_THREAD void read(const ChannelParameter& parameter, uint32_t group, opmath_t<T> absent,
@@ -198,16 +222,7 @@ struct Channels {
       return;
     }
     with_parameter_type<T>(parameter.type, [&](auto type) {
-      const auto* from = static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride + first;
-      int32_t elements_left = left;
-#pragma unroll
-      for (int i = 0; i < n; ++i) {
-        values[i] = widen(*from);
-        if (!by_channel && --elements_left == 0) {
-          elements_left = inner;
-          ++from;
-        }
-      }
+      take(static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride + first, values);
     });
   }
 };

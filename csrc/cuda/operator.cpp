@@ -5,6 +5,7 @@
 
 #include "../device.h"
 #include "../out.h"
+#include "../quantized.h"
 #include "../registration.h"
 #include "launch.h"
 
@@ -55,5 +56,6 @@ TORCH_LIBRARY_IMPL(derf, CUDA, m) {
   derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(m);
   derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(m);
   derf::implement_out<derf::forward_into<Device>>(m);
+  derf::implement_quantized<derf::quantized_on<Device>>(m);
 }
 #endif

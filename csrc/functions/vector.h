@@ -21,6 +21,8 @@
 //   times_power_of_two<parts>(x, rounded)  x * 2^(n / parts), n as above, x from a table of `parts` entries that has
 //                                      n's remainder already; x and the result normal
 //   Bits<Scalar>, bits(x), from_bits<Scalar>(x)  whole numbers in the place of a vector, with the operators of C++
+//   nearest_int8(x)                    each to nearest even, saturated; 0 for NaN; in the lowest bytes of a register
+//   lowest_bytes<Scalar>(bits)         the lowest byte of each element, likewise
 //   Alive<Scalar>, differs(x, from), keep(alive, x)  which lanes differ from a number, and x there, 0 elsewhere
 // and, for the types of 16 bits, Vec<T> to load and store, and
 //   widen(Vec<T>)                      two Vec<float>, in an order of its own

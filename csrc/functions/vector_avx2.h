@@ -142,6 +142,27 @@ inline Vec<T> narrow(Vec<float> low, Vec<float> high) {
   }
 }
 
+inline __m128i nearest_int8(Vec<float> x) {
+  const __m256 is_number = _mm256_cmp_ps(x, x, _CMP_ORD_Q), at_most_127 = _mm256_min_ps(x, _mm256_set1_ps(127));
+  const __m256i n = _mm256_and_si256(_mm256_cvtps_epi32(at_most_127), _mm256_castps_si256(is_number));
+  const __m128i pairs = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
+  return _mm_packs_epi16(pairs, pairs);
+}
+inline __m128i nearest_int8(Vec<double> x) {
+  const __m256d is_number = _mm256_cmp_pd(x, x, _CMP_ORD_Q), at_most_127 = _mm256_min_pd(x, _mm256_set1_pd(127));
+  const __m128i n = _mm256_cvtpd_epi32(_mm256_and_pd(at_most_127, is_number));
+  const __m128i pairs = _mm_packs_epi32(n, n);
+  return _mm_packs_epi16(pairs, pairs);
+}
+template <class Scalar, class Bits>
+inline __m128i lowest_bytes(Bits x) {
+  constexpr bool wide = sizeof(Scalar) == 8;
+  const __m256i order = wide ? _mm256_set1_epi64x(0x0800) : _mm256_set1_epi64x(0x0c080400);  // within each half
+  const __m256i bytes = _mm256_shuffle_epi8(std::bit_cast<__m256i>(x), order);
+  const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+  return wide ? _mm_unpacklo_epi16(low, high) : _mm_unpacklo_epi32(low, high);
+}
+
 inline void stream(float* p, Vec<float> x) { _mm256_stream_ps(p, x); }
 inline void stream(double* p, Vec<double> x) { _mm256_stream_pd(p, x); }
 template <class T>

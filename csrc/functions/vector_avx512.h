@@ -160,6 +160,20 @@ inline Vec<T> narrow(Vec<float> low, Vec<float> high) {
   }
 }
 
+inline __m128i nearest_int8(Vec<float> x) {
+  const __mmask16 is_number = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+  return _mm512_cvtsepi32_epi8(_mm512_maskz_cvtps_epi32(is_number, _mm512_min_ps(x, _mm512_set1_ps(127))));
+}
+inline __m128i nearest_int8(Vec<double> x) {
+  const __mmask8 is_number = _mm512_cmp_pd_mask(x, x, _CMP_ORD_Q);
+  return _mm256_cvtsepi32_epi8(_mm512_maskz_cvtpd_epi32(is_number, _mm512_min_pd(x, _mm512_set1_pd(127))));
+}
+template <class Scalar, class Bits>
+inline __m128i lowest_bytes(Bits x) {
+  const auto whole = std::bit_cast<__m512i>(x);
+  return sizeof(Scalar) == 8 ? _mm512_cvtepi64_epi8(whole) : _mm512_cvtepi32_epi8(whole);
+}
+
 inline void stream(float* p, Vec<float> x) { _mm512_stream_ps(p, x); }
 inline void stream(double* p, Vec<double> x) { _mm512_stream_pd(p, x); }
 template <class T>

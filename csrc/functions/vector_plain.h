@@ -206,4 +206,17 @@ inline void stream(T* p, Vec<T> x) {
 }
 inline void drain_streams() {}
 
+template <class Scalar>
+inline auto nearest_int8(Vec<Scalar> x) {
+  constexpr Scalar magic = sizeof(Scalar) == 8 ? Scalar(0x1.8p52) : Scalar(0x1.8p23);
+  const auto is_number = x.v == x.v;
+  const Vec<Scalar> low(-128), high(127), at_least = select_greater(low, x, low, x);
+  const Vec<Scalar> rounded = select_greater(at_least, high, high, at_least) + Vec<Scalar>(magic);
+  return __builtin_convertvector(bits(rounded) & is_number, Native<int8_t, Vec<Scalar>::size()>);
+}
+template <class Scalar>
+inline auto lowest_bytes(Bits<Scalar> x) {
+  return __builtin_convertvector(x, Native<int8_t, Vec<Scalar>::size()>);
+}
+
 }  // namespace derf::CPU_CAPABILITY

@@ -30,6 +30,7 @@ from .modulated import ModulatedDerf  # noqa: E402
 from .modules import Derf, DyT, PointwiseNorm  # noqa: E402
 from .monitor import Monitor  # noqa: E402
 from .norms import NormSpec, register_norm  # noqa: E402
+from .quantized import QuantizedLinear, QuantizedNorm, output_bound  # noqa: E402
 from .recompute import recompute_outputs  # noqa: E402
 from .replace import replace_norm  # noqa: E402
 from .report import Report  # noqa: E402
@@ -51,6 +52,8 @@ __all__ = [
     "NormSpec",
     "PointwiseFunction",
     "PointwiseNorm",
+    "QuantizedLinear",
+    "QuantizedNorm",
     "Report",
     "__version__",
     "calibrate",
@@ -66,6 +69,7 @@ __all__ = [
     "fuse",
     "no_weight_decay_names",
     "onnx",
+    "output_bound",
     "parameter_groups",
     "recompute_outputs",
     "register_norm",

@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeVar, overload
 from torch import Tensor, nn
 
 from .calibration_report import CalibratedLayer, CalibrationReport
-from .modules import Derf
+from .modules import PointwiseNorm
 from .passes import Forward, call, check_batch, evaluating
 from .plan import Plan
-from .processes import agree, broadcast, same_everywhere, several, summed
+from .processes import agree, broadcast, same_everywhere, summed
 from .refine import refine as refine_fits
 from .replace import carry_out
 from .report import KeptNorm
@@ -30,11 +30,11 @@ _PILOT_BATCHES = 8
 @overload
 def calibrate(
     model: Model, batches: Iterable[Any], *, return_report: Literal[True], **options: Any
-) -> tuple[Model | Derf, CalibrationReport]: ...
+) -> tuple[Model | PointwiseNorm, CalibrationReport]: ...
 
 
 @overload
-def calibrate(model: Model, batches: Iterable[Any], **options: Any) -> Model | Derf: ...
+def calibrate(model: Model, batches: Iterable[Any], **options: Any) -> Model | PointwiseNorm: ...
 
 
 def calibrate(
@@ -46,10 +46,12 @@ def calibrate(
     mask: Mask | None = None,
     include: Selector | Sequence[Selector] | None = None,
     exclude: Selector | Sequence[Selector] | None = None,
+    per_channel: bool = False,
+    bias: bool = True,
     refine: int = 0,
     progress: bool = True,
     return_report: bool = False,
-) -> Model | Derf | tuple[Model | Derf, CalibrationReport]:
+) -> Model | PointwiseNorm | tuple[Model | PointwiseNorm, CalibrationReport]:
     r"""Exchange every norm of a trained model for a :class:`derf.Derf` that computes what it did, as well as it can.
 
     A plain :func:`derf.replace_norm` of a trained model leaves little of what it learned. Here alpha, weight and bias
@@ -71,25 +73,29 @@ def calibrate(
             true where there is data and false at padding. A layer whose input has the mask's shape in front of the
             channels leaves the others out; others use everything, and the report says so.
         include, exclude: which norms, as in ``replace_norm``.
+        per_channel: whether each channel has an alpha of its own, searched like the common one; the layers are
+            :class:`derf.PointwiseNorm` then, and the model must have norms.
+        bias: whether norms with a weight alone, as RMSNorm, get a bias. It takes a quarter of what a LLaMA loses. (A
+            fresh model that is to load the result needs it too: ``replace_norm(model, bias=True)``.)
         refine: steps of gradient descent that follow, on alpha, weight and bias of the Derfs alone, towards the
-            original's outputs on the first 8 batches (its logits, where they are called so). For models that the
-            regression leaves too far away: a step takes a forward of the original, and a
-            forward and a backward of the new model.
+            original's outputs on the first 8 batches (its logits, where they are called so). A step takes a forward of
+            the original, and a forward and a backward of the new model. 40 win most of what the regression leaves; use
+            them where that is much, as in models with RMSNorm.
         progress: whether a line on the terminal says how far it is.
         return_report: whether (model, report) is returned; see :class:`derf.CalibrationReport`.
 
     The model runs in eval mode without gradients, and modes are restored. A layer that is called several times, or has
     several names, is fitted to all its calls. A layer that does not run stays a norm, and the report names it. A norm
-    without weight gets one, with a bias; one with a weight alone stays without bias. Memory: the norms' outputs of one
-    batch (sequential), a sample of some 512 rows a layer, five sums a channel.
+    without weight gets one, with a bias. Memory: the norms' outputs of one batch (sequential), a sample of some 512
+    rows a layer, six sums a channel; with refine a training step's.
 
-    Where ``torch.distributed`` is initialised, sums are over all processes, each of which calls this with the same
-    model and batches of its own, before the model is wrapped; the result is the same on all.
+    Where ``torch.distributed`` is initialised, sums (and refine's gradients) are over all processes, each of which
+    calls this with the same model and batches of its own, before the model is wrapped; the result is the same on all.
 
     ``restore_norm`` puts norms back with the fitted weights, which are not the original's: keep a copy.
 
     Returns:
-        The model; where it is a norm itself, the Derf.
+        The model; where it is a norm itself, the layer in its place.
 
     Raises:
         TypeError: where model is no ``nn.Module``, or is compiled, scripted or distributed; where batches are no
@@ -117,13 +123,16 @@ def calibrate(
         raise TypeError(
             f"derf: batches must be an iterable of batches, but is a {type(batches).__name__}. One batch is [batch]."
         )
+    for name, value in {"per_channel": per_channel, "bias": bias}.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"derf: {name} must be a bool, but is {value!r}")
     if not isinstance(refine, int) or isinstance(refine, bool):
         raise TypeError(f"derf: refine must be an int, but is {refine!r}")
-    if refine < 0 or refine and several():
-        raise ValueError(f"derf: refine must be 0 or more, and 0 where there are several processes, but is {refine}")
+    if refine < 0:
+        raise ValueError(f"derf: refine must be 0 or more, but is {refine}")
     if mask is not None and not isinstance(mask, str) and not callable(mask):
         raise TypeError(f"derf: mask must be a key of the batch or a function of it, but is {mask!r}")
-    sites, plan = find_sites(model, include, exclude)
+    sites, plan = find_sites(model, include, exclude, per_channel, bias)
     run = _Run(model, sites, forward, mask, mode == "sequential", refine, progress)
     report = CalibrationReport()
     with evaluating(model):
@@ -181,7 +190,7 @@ class _Run:
             for site in ran:
                 if not site.moments.is_finite():
                     site.refuse()
-        summed([tensor for site in ran for tensor in (site.moments.sums, site.moments.totals)])
+        summed([tensor for site in ran for tensor in (site.moments.sums, site.moments.count)])
         for site in ran:
             if not site.moments.varies():
                 raise ValueError(
@@ -191,6 +200,7 @@ class _Run:
             site.fit = site.moments.fit(site.with_bias)
         if self.steps:
             self._say("refining")
+            report.refined = True
             distances = refine_fits(self.model, ran, pilot + more, self.steps, self._hooked, self._mask)
             report.notes.append(
                 f"refined in {self.steps} steps: distance to the original's output {distances[0]:.3g} before, "
@@ -330,8 +340,8 @@ def _describe(plan: Plan, sites: list[Site], ran: list[Site], report: Calibratio
             "r2": site.fit.r2,
             "worst_r2": worst,
             "worst_channel": channel,
-            "alpha": site.alpha.item(),
-            "gain": site.alpha.item() * site.moments.rms(),
+            "alpha": site.alpha.mean().item(),
+            "gain": site.moments.gain(),
             "weight": site.fit.weight.abs().mean().item(),
             "rows": site.moments.rows,
         }
@@ -352,7 +362,7 @@ def _describe(plan: Plan, sites: list[Site], ran: list[Site], report: Calibratio
             report.kept.append(KeptNorm(site.name, site.old, "it did not run in the first batches"))
 
 
-def _set(layer: Derf, values: list[Tensor | None]) -> None:
+def _set(layer: PointwiseNorm, values: list[Tensor | None]) -> None:
     """Give the layer parameters of its own with the values: the old ones may be others' too."""
     for name, value in zip(("alpha", "shift", "weight", "bias"), values, strict=True):
         if value is not None:

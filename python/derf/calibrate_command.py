@@ -55,8 +55,10 @@ def calibrate_command(arguments: argparse.Namespace) -> str:
         include=arguments.include, exclude=arguments.exclude, return_report=True,
     )  # fmt: skip
     torch.save(model.state_dict(), arguments.out)
+    options = ", bias=True" if any("bias" in layer.added for layer in report.layers) else ""
     return (
-        f"{report}\n\nsaved: {arguments.out}\nTo load it: derf.replace_norm(model).load_state_dict(torch.load(...)), "
+        f"{report}\n\nsaved: {arguments.out}\n"
+        f"To load it: derf.replace_norm(model{options}).load_state_dict(torch.load(...)), "
         "with the same include and exclude"
     )
 

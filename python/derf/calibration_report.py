@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from .report import KeptNorm, table
 
+LOW = 0.8  # R² below which refine is worth its time; layers of models that lose next to nothing have .85 and more
+
 
 @dataclass(frozen=True)
 class CalibratedLayer:
@@ -15,8 +17,8 @@ class CalibratedLayer:
         r2: the share of the variance of the norm's output that the Derf explains, over all channels; 1 is perfect.
         worst_r2: the same of the channel where it is least.
         worst_channel: which channel that is, of the flattened normalized_shape.
-        alpha: the fitted alpha.
-        gain: alpha times the root mean square of the layer's input.
+        alpha: the fitted alpha, or the mean of those of the channels.
+        gain: the root mean square of alpha times the layer's input.
         weight: the mean size of the fitted weights.
         rows: how many rows (tokens, pixels) it was fitted to.
         added: the parameters that the norm did not have.
@@ -45,6 +47,7 @@ class CalibrationReport:
         batches: how many batches there were.
         loss_before, loss_after: means of the losses that the forward returned on the first batches, or None.
         loss_batches: how many those were.
+        refined: whether gradient descent followed.
         seconds: how long it took.
     """
 
@@ -55,6 +58,7 @@ class CalibrationReport:
     loss_before: float | None = None
     loss_after: float | None = None
     loss_batches: int = 0
+    refined: bool = False
     seconds: float = 0.0
 
     def __str__(self) -> str:
@@ -82,6 +86,12 @@ class CalibrationReport:
             notes.append(
                 f"loss {self.loss_before:.4g} before, {self.loss_after:.4g} after, on the first "
                 f"{self.loss_batches} of {self.batches} batches"
+            )
+        poorest = min(self.layers, key=lambda layer: layer.r2, default=None)
+        if poorest is not None and poorest.r2 < LOW and not self.refined:
+            notes.append(
+                f"{poorest.name or '(model)'} follows its norm badly (R² {poorest.r2:.2f}): refine=40 brings the "
+                "model's output nearer to the original's"
             )
         notes.append(f"{len(self.layers)} layers, {self.batches} batches, {self.seconds:.1f} s")
         parts.append("\n".join(notes))

@@ -7,7 +7,7 @@ from .monitor import Monitor
 
 
 def for_transformers(every: int = 50, **options: Any) -> Any:
-    """A callback for ``transformers.Trainer(callbacks=[...])`` that watches the model's Derfs in training.
+    """A callback for ``transformers.Trainer(callbacks=[...])`` that watches the model's layers in training.
 
     What :meth:`derf.Monitor.as_dict` has goes into each log, and so into ``trainer.state.log_history`` and to what
     prints logs. A reporter that the Trainer called before (TensorBoard, W&B) sees it from the callback that is
@@ -49,7 +49,7 @@ def for_transformers(every: int = 50, **options: Any) -> Any:
 
 
 def for_lightning(every: int = 50, **options: Any) -> Any:
-    """A callback for Lightning's ``Trainer(callbacks=[...])`` that watches the module's Derfs and logs what it sees.
+    """A callback for Lightning's ``Trainer(callbacks=[...])`` that watches the module's layers and logs what it sees.
 
     Args:
         every: batches, as in :class:`derf.Monitor`; options likewise.

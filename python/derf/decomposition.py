@@ -36,6 +36,7 @@ def decompositions() -> dict[OpOverload, Callable[..., Any]]:
         ops.pointwise_norm_backward.default: ops.pointwise_norm_backward_composite,
         ops.add_pointwise_norm.default: ops.add_pointwise_norm_composite,
         ops.add_pointwise_norm_backward.default: ops.add_pointwise_norm_backward_composite,
+        ops.quantized_pointwise_norm.default: ops.quantized_pointwise_norm_composite,
         ops.function.default: ops.function_composite,
     }
 

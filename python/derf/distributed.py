@@ -158,6 +158,37 @@ def _add_pointwise_norm(
     ]
 
 
+@register_sharding(torch.ops.derf.quantized_pointwise_norm.default)
+def _quantized_pointwise_norm(
+    input: Tensor,
+    scale: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    gate: Tensor | None = None,
+    *,
+    channel_dim: int = -1,
+    unquantized: bool = False,
+    **_: Any,
+) -> list[_Rule]:
+    rules = []
+    of_scale = _Operand.of(scale, input, channel_dim, is_scalar=True)
+    for x, placed, _ in _rules((input, alpha, shift, weight, bias, gate), channel_dim):
+        *parameters, of_gate = placed
+        scaled = of_scale.placed(x.dim) if isinstance(x, Shard) else Replicate()
+        added = None if residual is None else x
+        rules.append(([x, x if unquantized else None, added], [x, scaled, *parameters, added, of_gate]))
+    return rules
+
+
+# Whether the output is wanted decides what is returned, so that it is in the key of DTensor's cache too.
+DTensor._op_dispatcher.sharding_propagator.op_to_schema_info[torch.ops.derf.quantized_pointwise_norm.default] = (
+    RuntimeSchemaInfo(100, ["dtype", "unquantized", "channel_dim"], needs_pytree=True)
+)
+
+
 @register_sharding(torch.ops.derf.add_pointwise_norm_backward.default)
 def _add_pointwise_norm_backward(
     grad_output: Tensor,

@@ -167,6 +167,24 @@ def add_pointwise_norm_flops(
     return of_function + prod(input) * (1 + (gate is not None))
 
 
+def quantized_pointwise_norm_flops(
+    input: Shape,
+    scale: Shape,
+    alpha: Shape,
+    shift: Shape | None = None,
+    weight: Shape | None = None,
+    bias: Shape | None = None,
+    residual: Shape | None = None,
+    gate: Shape | None = None,
+    *_: object,
+    function: str = "erf",
+    **__: object,
+) -> int:
+    """FLOPs of the function and of the multiplication by 1 / scale; rounding is not counted."""
+    of_function = pointwise_norm_flops(input, alpha, shift, weight, bias, function=function)
+    return of_function + prod(input) * (1 + (residual is not None) + (gate is not None))
+
+
 def add_pointwise_norm_backward_flops(
     grad_output: Shape,
     grad_sum: Shape | None,
@@ -206,6 +224,7 @@ register_flop_formula(torch.ops.derf.derf_backward)(derf_backward_flops)
 register_flop_formula(torch.ops.derf.pointwise_norm)(pointwise_norm_flops)
 register_flop_formula(torch.ops.derf.pointwise_norm_backward)(pointwise_norm_backward_flops)
 register_flop_formula(torch.ops.derf.add_pointwise_norm)(add_pointwise_norm_flops)
+register_flop_formula(torch.ops.derf.quantized_pointwise_norm)(quantized_pointwise_norm_flops)
 register_flop_formula(torch.ops.derf.add_pointwise_norm_backward)(add_pointwise_norm_backward_flops)
 
 

@@ -217,3 +217,72 @@ def add_pointwise_norm(
         channel_dim=channel_dim,
         weight_offset=weight_offset,
     )
+
+
+def quantized_pointwise_norm(
+    input: Tensor,
+    scale: Tensor,
+    alpha: Tensor,
+    shift: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    dtype: torch.dtype,
+    residual: Tensor | None = None,
+    gate: Tensor | None = None,
+    unquantized: bool = False,
+    function: str = "erf",
+    channel_dim: int = -1,
+    weight_offset: float = 0.0,
+) -> Tensor | tuple[Tensor, ...]:
+    """Return ``((weight + weight_offset) * f(alpha * input + shift) + bias) / scale`` as 8-bit numbers, in one pass.
+
+    The result is rounded to nearest, ties to even, and saturates: beyond the largest number of dtype, infinities
+    included, it is that number. NaN stays NaN in the float8 types and is 0 as int8. Arithmetic is in float32 (float64
+    for float64), and the division is a multiplication by ``1 / scale`` in that type, as in PyTorch's own
+    ``quantize_per_tensor``. For inference: nothing may require a gradient.
+
+    Args:
+        input, alpha, shift, weight, bias, channel_dim, weight_offset: as for :func:`pointwise_norm`.
+        scale: one positive number, or one for each channel: shape ``[input.size(channel_dim)]``. float32. On a CPU its
+            values are checked. ``derf.output_bound`` tells what no output exceeds.
+        dtype: ``torch.int8``, ``torch.float8_e4m3fn`` or ``torch.float8_e5m2``.
+        residual, gate: as for :func:`add_pointwise_norm`; then f is applied to ``residual + gate * input``.
+        unquantized: whether the output itself is returned as well, of input's dtype.
+        function: a name from :func:`derf.functions`.
+
+    Returns:
+        The 8-bit tensor, of input's shape; or a tuple of it, the output where ``unquantized``, and the sum where there
+        is a residual. All are dense, with the order of dimensions in memory that input has.
+
+    Raises:
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Likewise
+            where something requires a gradient.
+        ValueError: for a function that is not known, and a scale that is not positive and finite.
+
+    Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938, for the function; the formats are those of
+    "FP8 Formats for Deep Learning", arXiv 2209.05433.
+
+    >>> import torch, derf
+    >>> x = torch.tensor([[-2.0, 0.0, 2.0]])
+    >>> scale, alpha = torch.tensor([1 / 127]), torch.tensor([0.5])
+    >>> derf.functional.quantized_pointwise_norm(x, scale, alpha, dtype=torch.int8)
+    tensor([[-107,    0,  107]], dtype=torch.int8)
+    """
+    quantized, output, sum = torch.ops.derf.quantized_pointwise_norm(
+        input,
+        scale,
+        alpha,
+        shift,
+        weight,
+        bias,
+        residual,
+        gate,
+        dtype=dtype,
+        unquantized=unquantized,
+        function=function,
+        channel_dim=channel_dim,
+        weight_offset=weight_offset,
+    )
+    results = (quantized, *((output,) if unquantized else ()), *(() if residual is None else (sum,)))
+    return results if len(results) > 1 else quantized

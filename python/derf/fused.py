@@ -1,5 +1,7 @@
 """Layers that do what stands before a Derf as well."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as _module
@@ -38,6 +40,29 @@ class AddDerf(Derf):
     >>> residual.detach()
     tensor([[2., 0.]])
     """
+
+    def __init__(
+        self,
+        normalized_shape: int | Iterable[int],
+        *,
+        alpha_init: float = 0.5,
+        shift_init: float = 0.0,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        channel_dim: int = -1,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(  # without inplace, which two results do not go with
+            normalized_shape,
+            alpha_init=alpha_init,
+            shift_init=shift_init,
+            elementwise_affine=elementwise_affine,
+            bias=bias,
+            channel_dim=channel_dim,
+            device=device,
+            dtype=dtype,
+        )
 
     def forward(self, input: Tensor, residual: Tensor, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (output, sum); see :func:`derf.functional.add_pointwise_norm` for dtypes, layouts and errors."""

@@ -1,7 +1,7 @@
-"""What the statistics of Derf layers say about a training: thresholds, sentences, a table, a plot."""
+"""What the statistics of pointwise layers say about a training: thresholds, sentences, a table, a plot."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +12,7 @@ STATISTICS = ("saturated", "gain", "output", "alpha", "shift", *GRADIENTS)
 
 # For the mean over layers: one layer alone that is past them is common in trainings that go well.
 SATURATED = 0.3  # of the elements
-GAIN = 1.5  # alpha times the input's root mean square; a norm's place is served by .1 to .4
+GAIN = 1.5  # alpha times the input's root mean square, where a function saturates at 2; a norm is served by .1 to .4
 OUTPUT = 0.1  # root mean square before bias, where a norm has 1
 # For one layer: nothing passes through it.
 DEAD_SATURATED, DEAD_OUTPUT = 0.99, 1e-3
@@ -47,8 +47,14 @@ def mean_over_layers(layers: dict[str, dict[str, float]]) -> dict[str, float]:
     return result
 
 
-def judge(step: int, layers: dict[str, dict[str, float]]) -> Iterator[HealthWarning]:
-    """What is wrong in one look. A mean that is past its threshold names the worst layer."""
+def judge(
+    step: int, layers: dict[str, dict[str, float]], limits: Mapping[str, float] | None = None
+) -> Iterator[HealthWarning]:
+    """What is wrong in one look. A mean that is past its threshold names the worst layer.
+
+    limits: the |u| at which each layer saturates; erf's where they are not given.
+    """
+    limits = limits or dict.fromkeys(layers, 2.0)
     names = {name: f"layer {name}" if name else "the layer" for name in layers}
     for name, row in layers.items():
         if not all(math.isfinite(row[key]) for key in ("saturated", "gain", "output")):
@@ -65,11 +71,11 @@ def judge(step: int, layers: dict[str, dict[str, float]]) -> Iterator[HealthWarn
         beside = f" (mean over layers {mean['saturated']:.0%})" if many else ""
         yield HealthWarning(
             step, "saturated", worst,
-            f"{names[worst]} is saturated: {layers[worst]['saturated']:.0%} of |u| > 2{beside}. "
+            f"{names[worst]} is saturated: {layers[worst]['saturated']:.0%} of |u| > {limits[worst]:.3g}{beside}. "
             "Lower alpha's start or the learning rate.",
         )  # fmt: skip
-    elif mean["gain"] > GAIN:
-        worst = max(layers, key=lambda name: layers[name]["gain"])
+    elif fmean(layers[name]["gain"] * 2 / limits[name] for name in layers) > GAIN:
+        worst = max(layers, key=lambda name: layers[name]["gain"] / limits[name])
         beside = f" (mean over layers {mean['gain']:.2g})" if many else ""
         yield HealthWarning(
             step, "gain", worst,
@@ -94,8 +100,8 @@ def judge(step: int, layers: dict[str, dict[str, float]]) -> Iterator[HealthWarn
         elif row["saturated"] > DEAD_SATURATED and mean["saturated"] <= SATURATED:
             yield HealthWarning(
                 step, "dead", name,
-                f"{names[name]} is dead: {row['saturated']:.1%} of |u| > 2, so no gradient passes. Lower its alpha's "
-                "start or the learning rate.",
+                f"{names[name]} is dead: {row['saturated']:.1%} of |u| > {limits[name]:.3g}, so no gradient passes. "
+                "Lower its alpha's start or the learning rate.",
             )  # fmt: skip
 
 
@@ -105,7 +111,7 @@ def rich_table(look: dict[str, Any] | None) -> Any:
         from rich.table import Table
     except ImportError as error:
         raise ImportError("derf: Monitor.table needs the package rich: pip install rich") from error
-    table = Table(title=f"Derf layers, step {look['step']}" if look else "Derf layers: no step yet")
+    table = Table(title=f"step {look['step']}" if look else "no step yet")
     for heading in ("layer", *STATISTICS):
         table.add_column(heading, justify="left" if heading == "layer" else "right")
     if look:

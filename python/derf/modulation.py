@@ -289,9 +289,11 @@ def _is_false(test: ast.expr, self_name: str, module: Any) -> bool:
     """Whether a test is false for this module in every call: it depends on nothing but the module's attributes."""
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
         return any(_is_false(part, self_name, module) for part in test.values)
-    calls = any(isinstance(part, ast.Call) for part in ast.walk(test))
-    if calls or any(isinstance(part, ast.Name) and part.id != self_name for part in ast.walk(test)):
-        return False
+    for part in ast.walk(test):
+        if isinstance(part, ast.Call) or (isinstance(part, ast.Name) and part.id != self_name):
+            return False
+        if isinstance(part, ast.Attribute) and part.attr == "training":  # train() and eval() change it
+            return False
     try:
         expression = ast.fix_missing_locations(ast.Expression(copy.deepcopy(test)))
         return not eval(compile(expression, "<test>", "eval"), {self_name: module})

@@ -1,4 +1,4 @@
-"""Watches the Derfs of a model in training, and says in words what is wrong with them."""
+"""Watches the layers of a model in training, and says in words what is wrong with them."""
 
 import math
 import warnings
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .functional import derf
+from .functional import pointwise_norm
 from .health import GRADIENTS, STATISTICS, HealthWarning, draw, judge, mean_over_layers, rich_table
-from .modules import Derf
+from .modules import STUDY, PointwiseNorm
+from .response import saturates_at
 
 _ELEMENTS = 2**18  # of a layer's input that are looked at; a share of so many is known to 0.1 %
 
@@ -28,7 +29,8 @@ class _Look:
 
 
 class Monitor:
-    """Statistics of every :class:`derf.Derf` of a model every so many steps, and a sentence where one is unhealthy.
+    """Statistics of every :class:`derf.PointwiseNorm` of a model (Derf, DyT) every so many steps, and a sentence where
+    one is unhealthy.
 
     A step is a forward of the model in training mode with gradients; ``every=50`` looks at steps 1, 51, 101 and so on.
     Nothing waits for the device until numbers are read: by :meth:`as_dict`, :meth:`history`, :meth:`table` or
@@ -36,14 +38,15 @@ class Monitor:
 
     For each layer:
 
-    - ``saturated``: the share of elements with ``|alpha x + shift| > 2``, where hardly any gradient passes
-    - ``gain``: alpha times the root mean square of x
+    - ``saturated``: the share of elements with ``|alpha x + shift| > 2``, where hardly any gradient passes; other
+      functions than erf have other limits, where their slope is as small: 2.67 for tanh, none for linear
+    - ``gain``: the root mean square of alpha x
     - ``output``: the root mean square of the output before bias
     - ``alpha``, ``shift``: the parameters (means, where there is one for each channel)
     - ``alpha_grad``, ``shift_grad``, ``weight_grad``: norms of the step's gradients; NaN before its backward
 
     Args:
-        model: a model with Derfs. One wrapped by DDP works; one that is compiled does not run hooks.
+        model: a model with such layers. One wrapped by DDP works; one that is compiled does not run hooks.
         every: how many steps from one look to the next.
         count_forwards: whether a forward of model begins a step. Where the forward is that of a part of model, as in
             Lightning, pass False and call :meth:`begin_step`.
@@ -59,7 +62,7 @@ class Monitor:
 
     Raises:
         TypeError: where model is no ``nn.Module`` or compiled, or every no int.
-        ValueError: where model has no Derf, or every is not positive.
+        ValueError: where model has no such layer, or every is not positive.
 
     >>> import torch, derf
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), derf.Derf(8, alpha_init=200))
@@ -91,9 +94,12 @@ class Monitor:
                     f"derf: model must not be compiled, but {name or 'model'} is: hooks do not run there. Monitor the "
                     "model without torch.compile for some steps."
                 )
-        self._layers = {name: module for name, module in model.named_modules() if isinstance(module, Derf)}
+        self._layers = {name: module for name, module in model.named_modules() if isinstance(module, PointwiseNorm)}
         if not self._layers:
-            raise ValueError("derf: model must have a derf.Derf, but has none. Call replace_norm first.")
+            raise ValueError(
+                "derf: model must have a derf.Derf, DyT or PointwiseNorm, but has none. Call replace_norm first."
+            )
+        self._limits = {name: saturates_at(layer) for name, layer in self._layers.items()}
         self.every = every
         self.warnings: list[HealthWarning] = []
         self._on_warning = on_warning or _warn
@@ -143,13 +149,13 @@ class Monitor:
             handle.remove()
         self._parameter_hooks = []
 
-    def _hook(self, name: str) -> Callable[[Derf, tuple[Tensor, ...], Tensor], None]:
-        def see(layer: Derf, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _hook(self, name: str) -> Callable[[PointwiseNorm, tuple[Tensor, ...], Tensor], None]:
+        def see(layer: PointwiseNorm, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             look = self._look
             if look is None or name in look.seen or not inputs:
                 return
             with torch.no_grad():
-                look.seen[name] = _statistics(layer, inputs[0])
+                look.seen[name] = _statistics(layer, inputs[0], self._limits[name])
             for statistic in GRADIENTS:
                 key = name, statistic
                 parameter = getattr(layer, statistic.removesuffix("_grad"), None)
@@ -173,7 +179,7 @@ class Monitor:
         self._pending = [look for look in self._pending if look is self._look]
         self._current = rows[-1] if self._pending and rows and rows[-1]["step"] == self._pending[0].step else None
         for row in rows:
-            for warning in judge(row["step"], row["layers"]):
+            for warning in judge(row["step"], row["layers"], self._limits):
                 if (warning.kind, warning.layer) not in self._said:
                     self._said.add((warning.kind, warning.layer))
                     self.warnings.append(warning)
@@ -220,22 +226,25 @@ class Monitor:
         draw(self.history(), Path(file))
 
 
-def _statistics(layer: Derf, input: Tensor) -> Tensor:
+def _statistics(layer: PointwiseNorm, input: Tensor, limit: float) -> Tensor:
     """saturated, gain, output, alpha, shift: five numbers of float32, where the input is."""
     x = input.detach()
     if x.dim() > 1 and x.numel() > _ELEMENTS:
         rows = x.flatten(0, -2) if layer.channel_dim == -1 and len(layer.normalized_shape) == 1 else x
         x = rows[:: max(1, min(len(rows), x.numel() // _ELEMENTS))]
-    parameters = layer.alpha.detach(), None if layer.shift is None else layer.shift.detach()
-    alpha, shift = (x.new_zeros(1) if parameter is None else parameter for parameter in parameters)
+    alpha = layer.alpha.detach()
+    shift = torch.zeros_like(alpha) if layer.shift is None else layer.shift.detach()
     weight = None if layer.weight is None else layer.weight.detach()
-    output = derf(x, alpha, shift, weight, None, layer.channel_dim)
-    x = x.float()
-    saturated = (x * alpha.float() + shift.float()).abs_().gt(2).float().mean()
-    alpha, shift = alpha.float().mean(), shift.float().mean()
-    gain = alpha.abs() * torch.linalg.vector_norm(x) / math.sqrt(max(1, x.numel()))
+    study = {name: getattr(layer, name) for name in STUDY}
+    output = pointwise_norm(x, alpha, shift, weight, function=layer.function, channel_dim=layer.channel_dim, **study)
+    alpha, shift = alpha.float(), shift.float()
+    after = (x.dim() - 1 - layer.channel_dim) % x.dim() if layer.per_channel else 0  # dimensions behind the channels
+    u = x.float() * alpha.reshape(*alpha.shape, *[1] * after)
+    gain = torch.linalg.vector_norm(u) / math.sqrt(max(1, u.numel()))
+    u = u.add_(shift.reshape(*shift.shape, *[1] * after))
+    saturated = u.abs_().gt(limit).float().mean()
     size = torch.linalg.vector_norm(output, dtype=torch.float32) / math.sqrt(max(1, output.numel()))
-    return torch.stack([saturated, gain, size, alpha, shift])
+    return torch.stack([saturated, gain, size, alpha.mean(), shift.mean()])
 
 
 def _warn(warning: HealthWarning) -> None:

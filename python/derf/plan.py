@@ -16,7 +16,7 @@ from .norms import NormSpec, describe, looks_like_norm
 from .observe import Unsuitable, shell
 from .recipes import Recipe, recipe_called
 from .report import KeptNorm, ReplacedNorm, Report
-from .rewrite import modulated_norms, rewritten_class
+from .rewrite import modulated_norms, rewriting_of, rewritten_class
 from .selection import QUERY_KEY_NORMS, Selector, Start, selected, selectors, starts
 
 # Names of classes, for nothing here imports torch.distributed; torch has moved some of them between modules.
@@ -228,7 +228,7 @@ def _modulate(plan: Plan, modules: dict[str, nn.Module], specs: dict[nn.Module, 
         }
         names = modulated_norms(module).intersection(children) if children else frozenset()
         cls = type(module)
-        new = rewritten_class(cls, modulated=names) if names else cls
+        new = rewritten_class(cls, modulated=names | rewriting_of(cls).modulated) if names else cls
         if new is not cls:
             plan.changes.append(partial(setattr, module, "__class__", new))
             found.update(children[name] for name in names)

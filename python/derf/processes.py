@@ -53,3 +53,11 @@ def summed(tensors: list[Tensor]) -> None:
     if several():
         for tensor in tensors:
             torch.distributed.all_reduce(tensor)
+
+
+def averaged(tensors: list[Tensor]) -> None:
+    """The tensors become their means over all processes."""
+    summed(tensors)
+    if several():
+        for tensor in tensors:
+            tensor /= torch.distributed.get_world_size()

@@ -6,6 +6,7 @@ input in one cheap pass: during the forward a hook on saved tensors keeps, in th
 
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from .modules import STUDY, Derf, PointwiseNorm
 from .passes import check_plain
 
 _FORWARDS = (Derf.forward, PointwiseNorm.forward, ModulatedDerf.forward)
-_SAME_ORDER = ("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "UnsqueezeBackward", "SqueezeBackward")
+_SAME_ORDER = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "UnsqueezeBackward0"}
+_SAME_ORDER |= {"SqueezeBackward0", "SqueezeBackward1", "SqueezeBackward2"}
 _top_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
@@ -110,6 +112,7 @@ class _Known:
     """An output that this forward has seen."""
 
     recipe: _Recipe
+    output: weakref.ref[Tensor]
     storage: StorageWeakRef  # as long as it is held, no other storage gets the same address
     version: int
     node: Node
@@ -161,10 +164,13 @@ def _cast(tensor: Tensor) -> _Known | None:
     if copy._version or copy.grad_fn is None or not copy.grad_fn.name().startswith("ToCopyBackward"):
         return None
     node, viewed = copy.grad_fn.next_functions[0][0], False
-    while node is not None and node.name().startswith(_SAME_ORDER):
+    while node is not None and node.name() in _SAME_ORDER:
         node, viewed = node.next_functions[0][0], True
     known = _state.by_node.get(node)
-    if known is None or viewed and not known.contiguous:
+    if known is None or viewed and not known.contiguous or copy.device != known.recipe.operands[0].device:
+        return None
+    output = known.output()
+    if output is None or output._version != known.version:  # it may have changed before it was copied
         return None
     numel = known.recipe.layout[0].numel()
     same = copy.numel() == numel and (copy.is_contiguous() if viewed else copy.stride() == known.recipe.layout[1])
@@ -211,6 +217,8 @@ def _see(layer: PointwiseNorm, arguments: tuple[Any, ...], named: dict[str, Any]
         return
     if not torch.is_grad_enabled() or not _is_plain(output) or output.grad_fn is None or not output.numel():
         return
+    if output.storage_offset():  # another layout than a fresh result's
+        return
     top = _top_hooks(True)
     if top is None or top[0] is not _pack:  # a checkpointed part of the model
         return
@@ -219,7 +227,7 @@ def _see(layer: PointwiseNorm, arguments: tuple[Any, ...], named: dict[str, Any]
         return
     recipe = _Recipe(output, *called)
     storage = StorageWeakRef(output.untyped_storage())
-    known = _Known(recipe, storage, output._version, output.grad_fn, output.is_contiguous())
+    known = _Known(recipe, weakref.ref(output), storage, output._version, output.grad_fn, output.is_contiguous())
     _state.by_storage[storage.cdata] = _state.by_node[output.grad_fn] = known
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .functional import derf
+from .functional import pointwise_norm
+from .processes import agree, averaged
 from .sites import Site
 
-LEARNING_RATE = 0.01  # relative to the size of each parameter; a cosine from there to 0
+LEARNING_RATE = 0.03  # relative to the size of each parameter; a cosine from there to 0
 
 Forward = Callable[[Any, Callable[[Site, Tensor, Tensor], Tensor]], Any]
 
@@ -27,11 +28,11 @@ def refine(
     """Improve the fits of the sites by so many steps; the distance to the original's outputs before and after.
 
     forward takes a batch and what gives each site's output, as calibrate's hooks do. Where the output did not come
-    nearer, the fits are as they were.
+    nearer, the fits are as they were. Several processes average distances and gradients, each of batches of its own.
     """
     leaves = {site: _leaves(site) for site in sites}
     every = [leaf for found in leaves.values() for leaf in found.values()]
-    sizes = [max(leaf.detach().abs().mean().item(), 0.05) for leaf in every]
+    sizes = [_size(name, leaf) for found in leaves.values() for name, leaf in found.items()]
     optimizer = torch.optim.Adam([{"params": [leaf]} for leaf in every], lr=LEARNING_RATE, betas=(0.9, 0.95))
     captured: list[Any] = []
     handle = model.register_forward_hook(lambda module, inputs, output: captured.append(output))
@@ -47,44 +48,56 @@ def refine(
         if site not in leaves:
             return t
         found = leaves[site]
-        alpha, shape = found["alpha"], site.new.normalized_shape
+        alpha, shape = found["alpha"].reshape(site.new.alpha.shape), site.new.normalized_shape
         weight, bias = found["weight"].reshape(shape), found.get("bias")
         bias = None if bias is None else bias.reshape(shape)
-        return derf(x, alpha, torch.zeros_like(alpha), weight, bias, site.new.channel_dim)
+        return pointwise_norm(x, alpha, None, weight, bias, channel_dim=site.new.channel_dim)
 
-    def distance(batch: Any) -> Tensor:
+    def distance_of(batch: Any) -> Tensor:
         with torch.no_grad():
             wanted, are_logits = outputs(batch, lambda site, x, t: t)
         return _distance(outputs(batch, fitted)[0], wanted, are_logits, mask(batch))
 
+    def distance() -> float:
+        with agree():
+            found = torch.stack([distance_of(batch).cpu() for batch in batches]).mean()
+        averaged([found])
+        return found.item()
+
     try:
-        before = sum(distance(batch).item() for batch in batches) / len(batches)
+        before = distance()
         for step in range(steps):
             for group, size in zip(optimizer.param_groups, sizes, strict=True):
                 group["lr"] = LEARNING_RATE * size * (1 + math.cos(math.pi * step / steps)) / 2
-            with torch.enable_grad():
-                loss = distance(batches[step % len(batches)])
+            with agree(), torch.enable_grad():
+                loss = distance_of(batches[step % len(batches)])
                 # Not backward(): the model's own parameters are to get no gradients.
-                gradients = torch.autograd.grad(loss, every, allow_unused=True)
+                gradients = torch.autograd.grad(loss, every, materialize_grads=True)
+            averaged(gradients)
             for leaf, gradient in zip(every, gradients, strict=True):
                 leaf.grad = gradient
             optimizer.step()
-        after = sum(distance(batch).item() for batch in batches) / len(batches)
+        after = distance()
     finally:
         handle.remove()
     if not after < before:
         return before, before
     for site, found in leaves.items():
         values = {name: leaf.detach().double() for name, leaf in found.items()}
-        site.alpha = values["alpha"].reshape(())
+        site.alpha = site.moments.alpha = values["alpha"]
         site.fit = replace(site.fit, weight=values["weight"], bias=values.get("bias"))
     return before, after
+
+
+def _size(name: str, leaf: Tensor) -> float:
+    """What a leaf's learning rate is relative to. A bias, and a weight, may be 0 at first."""
+    return max(leaf.detach().abs().mean().item(), 0.0 if name == "alpha" else 0.05)
 
 
 def _leaves(site: Site) -> dict[str, Tensor]:
     """The site's parameters in float32, or in float64 where the layer's are."""
     dtype = torch.promote_types(site.new.alpha.dtype, torch.float32)
-    values = {"alpha": site.alpha.reshape(1), "weight": site.fit.weight, "bias": site.fit.bias}
+    values = {"alpha": site.alpha, "weight": site.fit.weight, "bias": site.fit.bias}
     return {name: value.to(dtype).clone().requires_grad_() for name, value in values.items() if value is not None}
 
 

@@ -4,17 +4,19 @@ For e = erf(alpha x) the best weight and bias of a channel are those of ordinary
 
     weight = cov(e, t) / var(e),    bias = mean(t) - weight mean(e),    error = var(t) - cov(e, t)^2 / var(e),
 
-so alpha alone is searched, on a sample of rows, and five sums a channel say the rest, however many rows there are.
+so alpha alone is searched, on a sample of rows, and six sums a channel say the rest, however many rows there are.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-RIDGE = 1e-6  # of the mean variance: a channel that does not vary gets a weight near 0, not 0 / 0
+RIDGE = 1e-6  # of the mean variance of e / alpha: a channel that does not vary gets a weight near 0, not 0 / 0
 _ROWS = 2048  # of a sample that finds alpha
+_STEP = 0.55  # of the grid of alphas, in the logarithm
 _CHUNK = 2**18  # elements that are summed at a time
 
 
@@ -42,13 +44,14 @@ class Fit:
 
 class Moments:
     """Sums of e and t [rows, channels] and their products, per channel, in float64, around centres that are near the
-    means, so that nothing cancels."""
+    means, so that nothing cancels; and of the inputs' squares."""
 
-    def __init__(self, e: Tensor, t: Tensor) -> None:
-        """e and t: some rows, for the centres alone."""
+    def __init__(self, e: Tensor, t: Tensor, alpha: Tensor) -> None:
+        """e and t: some rows, for the centres alone. alpha: what makes e, [1] or [channels]."""
+        self.alpha = alpha
         self.centres = torch.stack([e.double().mean(0), t.double().mean(0)])
-        self.sums = self.centres.new_zeros(5, e.shape[1])
-        self.totals = self.centres.new_zeros(2)  # rows, and the square of all inputs
+        self.sums = self.centres.new_zeros(6, e.shape[1])
+        self.count = self.centres.new_zeros(1)
 
     def add(self, e: Tensor, t: Tensor, x: Tensor) -> None:
         e0, t0 = self.centres
@@ -56,34 +59,37 @@ class Moments:
         for first in range(0, len(e), step):
             rows = slice(first, first + step)
             de, dt = e[rows].double() - e0, t[rows].double() - t0
-            self.sums += torch.stack([de.sum(0), dt.sum(0), (de * de).sum(0), (de * dt).sum(0), (dt * dt).sum(0)])
-            self.totals += torch.stack([self.totals.new_tensor(len(de)), x[rows].double().square().sum()])
+            squares = (de * de).sum(0), (de * dt).sum(0), (dt * dt).sum(0), x[rows].double().square().sum(0)
+            self.sums += torch.stack([de.sum(0), dt.sum(0), *squares])
+            self.count += len(de)
 
     @property
     def rows(self) -> int:
-        return int(self.totals[0])
+        return int(self.count)
 
-    def rms(self) -> float:
-        """Of the inputs."""
-        return math.sqrt(self.totals[1].item() / (self.rows * self.sums.shape[1]))
+    def gain(self) -> float:
+        """The root mean square of alpha x."""
+        return (self.alpha.square() * self.sums[5]).mean().div(self.rows).sqrt().item()
 
     def is_finite(self) -> bool:
         return bool(self.sums.isfinite().all())
 
     def fit(self, with_bias: bool) -> Fit:
-        e, t, ee, et, tt = self.sums / self.rows
+        e, t, ee, et, tt, _ = self.sums / self.rows
         variance_e, covariance, variance_t = ee - e * e, et - e * t, tt - t * t
         mean_e, mean_t = self.centres[0] + e, self.centres[1] + t
         if not with_bias:  # through 0: second moments in the place of the central ones
             variance_e, covariance = variance_e + mean_e**2, covariance + mean_e * mean_t
         square_t = variance_t if with_bias else variance_t + mean_t**2
-        weight = covariance / (variance_e + RIDGE * variance_e.mean()).clamp_min(torch.finfo(torch.float64).tiny)
+        squares = torch.where(self.alpha != 0, self.alpha.square(), 1.0)
+        ridge = RIDGE * squares * (variance_e / squares).mean()
+        weight = covariance / (variance_e + ridge).clamp_min(torch.finfo(torch.float64).tiny)
         error = (square_t - 2 * weight * covariance + weight**2 * variance_e).clamp_min(0)
         return Fit(weight, mean_t - weight * mean_e if with_bias else None, error, variance_t.clamp_min(0))
 
     def varies(self) -> bool:
         """Whether some channel of e does."""
-        e, _, ee, _, _ = self.sums / max(1, self.rows)
+        e, _, ee = self.sums[:3] / max(1, self.rows)
         return self.rows > 1 and bool((ee - e * e > 0).any())
 
 
@@ -94,38 +100,48 @@ def sample(rows: Tensor, at_most: int = _ROWS) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, at_most, device=rows.device).long()]
 
 
-def best_alpha(x: Tensor, t: Tensor, with_bias: bool) -> float:
-    """The alpha whose regression leaves least, for inputs and targets [rows, channels]; 0 where all inputs are."""
+def best_alpha(x: Tensor, t: Tensor, with_bias: bool, per_channel: bool = False) -> Tensor:
+    """The alpha [1], or one for each channel [channels], whose regression leaves least, for inputs and targets [rows,
+    channels], in float64; 0 where all inputs are."""
     x, t = sample(x).double(), sample(t).double()
-    rms = x.square().mean().sqrt().item()
-    if not rms:
-        return 0.0
 
-    def error(log_gain: float, stride: int) -> float:
-        e = torch.erf(x[::stride] * (math.exp(log_gain) / rms))
-        moments = Moments(e, t[::stride])
+    def error(alpha: Tensor, stride: int = 1) -> Tensor:
+        e = torch.erf(x[::stride] * alpha)
+        moments = Moments(e, t[::stride], alpha)
         moments.add(e, t[::stride], x[::stride])
-        return moments.fit(with_bias).error.sum().item()
+        left = moments.fit(with_bias).error
+        return left if len(alpha) > 1 else left.sum(0, keepdim=True)
 
+    common = _search(error, x.square().mean().sqrt().reshape(1), len(x))
+    if not per_channel or x.shape[1] == 1:
+        return common
+    own = _search(error, x.square().mean(0).sqrt(), len(x))
+    common = common.expand_as(own)
+    return torch.where(error(own) < error(common), own, common)
+
+
+def _search(error: Callable[..., Tensor], rms: Tensor, rows: int) -> Tensor:
+    """The alphas of least error, near 1 / rms: a grid on some rows, then a golden section on all."""
     # alpha * rms(x) comes out at .1 to .4 for most trained norms, at more where few channels are much larger than all.
-    grid = [math.log(0.02) + 0.55 * step for step in range(14)]  # up to 25
-    stride = max(1, len(x) // 512)
-    coarse = min(grid, key=lambda point: error(point, stride))
-    return math.exp(_minimum(lambda point: error(point, 1), coarse - 0.55, coarse + 0.55)) / rms
+    unit = torch.where(rms > 0, 1 / rms, 0.0)
+    gains = [0.02 * math.exp(_STEP * step) for step in range(14)]  # up to 25
+    stride = max(1, rows // 512)
+    coarse = torch.stack([error(unit * gain, stride) for gain in gains]).argmin(0)
+    middle = math.log(0.02) + _STEP * coarse.to(unit)
+    return unit * _minimum(lambda point: error(unit * point.exp()), middle - _STEP, middle + _STEP).exp()
 
 
-def _minimum(function, low: float, high: float, evaluations: int = 8) -> float:
-    """Golden section: the interval shrinks to a thirtieth, which is 2 % of alpha; the error is flat there."""
+def _minimum(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, evaluations: int = 8) -> Tensor:
+    """Golden section, each element for itself: the interval shrinks to a thirtieth, which is 2 % of alpha; the error is
+    flat there."""
     ratio = (math.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = function(left), function(right)
     for _ in range(evaluations - 2):
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = function(right)
-    return left if at_left < at_right else right
+        is_left = at_left < at_right
+        low, high = torch.where(is_left, low, left), torch.where(is_left, right, high)
+        new = torch.where(is_left, high - ratio * (high - low), low + ratio * (high - low))
+        at_new = function(new)
+        left, right = torch.where(is_left, new, right), torch.where(is_left, left, new)
+        at_left, at_right = torch.where(is_left, at_new, at_right), torch.where(is_left, at_left, at_new)
+    return torch.where(at_left < at_right, left, right)

@@ -7,8 +7,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .functional import derf
-from .modules import Derf
+from .functional import pointwise_norm
+from .modules import Derf, PointwiseNorm
 from .norms import looks_like_norm
 from .passes import check_plain
 from .plan import Plan, make_plan
@@ -24,7 +24,7 @@ class Site:
 
     name: str
     module: nn.Module  # what is in the model now
-    new: Derf
+    new: PointwiseNorm  # of erf
     old: type  # the norm's class
     norm: Callable[[Tensor], Tensor] | None  # what it computed, where the module itself is a Derf
     with_bias: bool
@@ -33,7 +33,7 @@ class Site:
     calls: int = 0  # of the layer in the present forward
     inputs: list[Tensor] = field(default_factory=list)  # of the sample, and the targets for it
     outputs: list[Tensor] = field(default_factory=list)
-    alpha: Tensor | None = None  # float64, no dimensions
+    alpha: Tensor | None = None  # float64 [1], or [channels]
     fit: Fit | None = None
     moments: Moments | None = None
     strays: int = 0  # calls that had no target of the original
@@ -56,17 +56,18 @@ class Site:
     def parameters(self) -> list[Tensor | None]:
         """alpha, shift, weight and bias as fitted, in the dtype that the layer will have."""
         like, shape = self.new.alpha, self.new.normalized_shape
+        alpha, weight = self.alpha.reshape(like.shape).to(like), self.fit.weight.reshape(shape).to(like)
         bias = None if self.fit.bias is None else self.fit.bias.reshape(shape).to(like)
-        return [self.alpha.reshape(1).to(like), like.new_zeros(1), self.fit.weight.reshape(shape).to(like), bias]
+        return [alpha, torch.zeros_like(alpha), weight, bias]
 
     def compute(self, x: Tensor) -> Tensor:
         """What the Derf makes of the layer's input."""
-        return derf(x, *self.parameters(), self.new.channel_dim)
+        return pointwise_norm(x, *self.parameters(), channel_dim=self.new.channel_dim)
 
     def error_function(self, rows: Tensor) -> Tensor:
         """erf(alpha x), as the operator computes it, in float32 or float64."""
         rows = rows if rows.dtype == torch.float64 else rows.float()
-        return derf(rows, self.alpha.reshape(1).to(rows), rows.new_zeros(1))
+        return pointwise_norm(rows, self.alpha.to(rows))
 
     def learn(self, x: Tensor, t: Tensor) -> None:
         """Add rows to the sample, and fit alpha, weight and bias to it."""
@@ -75,9 +76,9 @@ class Site:
         x, t = torch.cat(self.inputs), torch.cat(self.outputs)
         if not (x.isfinite().all() and t.isfinite().all()):
             self.refuse()
-        self.alpha = x.new_tensor(best_alpha(x, t, self.with_bias), dtype=torch.float64)
+        self.alpha = best_alpha(x, t, self.with_bias, self.new.per_channel)
         e = self.error_function(x)
-        self.moments = Moments(e, t)
+        self.moments = Moments(e, t, self.alpha)
         self.moments.add(e, t, x)
         self.fit = self.moments.fit(self.with_bias)
 
@@ -85,7 +86,7 @@ class Site:
         """Keep the fit and the centres."""
         self.inputs, self.outputs = [], []
         self.moments.sums.zero_()
-        self.moments.totals.zero_()
+        self.moments.count.zero_()
 
     def state(self) -> list[Tensor]:
         """What all processes must have alike before they sum."""
@@ -106,6 +107,8 @@ def find_sites(
     model: nn.Module,
     include: Selector | Sequence[Selector] | None,
     exclude: Selector | Sequence[Selector] | None,
+    per_channel: bool,
+    bias: bool,
 ) -> tuple[list[Site], Plan]:
     """Every layer to calibrate, and replace_norm's plan for those that are norms still."""
     check_plain(model, "calibrate")
@@ -120,11 +123,11 @@ def find_sites(
 
     for_norms = None if included is None else [by for by in included if not is_for_derfs(by)]
     # keep_affine=False: the norms' own parameters, which others may share, are not to change.
-    plan = make_plan(model, "erf", False, {}, None, None, for_norms, exclude, False, None, None)
+    plan = make_plan(model, "erf", per_channel, {}, None, None, for_norms, exclude, False, None, None)
     sites = []
     for entry in plan.report.replaced:
         norm = modules[entry.name]
-        sites.append(_site(entry.name, norm, entry.new, entry.old, None))
+        sites.append(_site(entry.name, norm, entry.new, entry.old, None, bias))
     for name, module in derfs.items():
         chosen = included is None or any(selected(by, [name], module) for by in included)
         if not chosen or any(selected(by, [name], module) for by in excluded):
@@ -136,9 +139,14 @@ def find_sites(
                 f"derf: {name or 'model'} was trained, started or calibrated since replace_norm, so what its norm "
                 "computed is not known any more. Calibrate the model with norms."
             )
+        elif per_channel:
+            raise ValueError(
+                f"derf: per_channel needs norms, but {name or 'model'} is a Derf, which has one alpha. Call calibrate "
+                "in the place of replace_norm."
+            )
         else:
             norm = norm_of(module, {})
-            sites.append(_site(name, module, module, type(norm), norm))
+            sites.append(_site(name, module, module, type(norm), norm, bias))
     if not sites:
         kept = "".join(f"\n{entry.name or '(model)'}: {entry.reason}" for entry in plan.report.kept)
         raise ValueError(
@@ -155,7 +163,9 @@ def _changed(layer: Derf) -> bool:
     )
 
 
-def _site(name: str, module: nn.Module, new: Derf, old: type, norm: Callable[[Tensor], Tensor] | None) -> Site:
-    # Without a weight a Derf cannot be as steep as a norm is, so one is added. A norm without a bias goes without.
-    added = ("weight", "bias") if new.weight is None and new.bias is None else ("weight",) * (new.weight is None)
+def _site(
+    name: str, module: nn.Module, new: PointwiseNorm, old: type, norm: Callable[[Tensor], Tensor] | None, bias: bool
+) -> Site:
+    # Without a weight a Derf cannot be as steep as a norm is, so one is added, and a bias with it.
+    added = ("weight",) * (new.weight is None) + ("bias",) * (new.bias is None and (bias or new.weight is None))
     return Site(name, module, new, old, norm, new.bias is not None or "bias" in added, added)

@@ -7,52 +7,64 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .modules import Derf, checked_start
+from .custom import function_name
+from .modules import PointwiseNorm, checked_start
 from .passes import Forward, call, check_batch, check_plain, evaluating
 from .processes import summed
+from .response import slope_at_start
 
 Model = TypeVar("Model", bound=nn.Module)
 BOUND = 16.0
+_SMALL = 1 / 16  # a value of the function up to which it counts as its slope times the argument
 
 
 def start(
     model: Model, batch: Any, *, gain: float = 1.0, bound: float = BOUND, forward: Forward | None = None
 ) -> Model:
-    r"""Set where every :class:`derf.Derf` of a model starts from one batch of data, and return the model.
+    r"""Set where every :class:`derf.PointwiseNorm` of a model (Derf, DyT) starts from one batch of data, and return the
+    model.
 
-    A normalization layer makes its output as large as 1 whatever comes in. A Derf whose alpha is fixed does not: where
-    its input is small it passes on next to nothing, and training gets stuck. Here each layer starts with the slope
-    that a norm has on this data,
+    A normalization layer makes its output as large as 1 whatever comes in. A pointwise layer whose alpha is fixed does
+    not: where its input is small it passes on next to nothing, and training gets stuck. Here each layer starts with the
+    slope that a norm has on this data,
 
-    .. math:: \gamma = \mathrm{bound}, \qquad \alpha = \frac{\mathrm{gain}}{\mathrm{bound} \cdot \mathrm{rms}(x)}
+    .. math:: \gamma = \mathrm{bound}, \qquad
+        \alpha = \frac{\mathrm{gain}}{\mathrm{bound} \cdot f'(0) \cdot \mathrm{rms}(x)}
 
-    so that its output's root mean square is near gain at first, and can grow to bound before the layer saturates.
+    so that its output's root mean square is near gain at first, and can grow to bound (times the function's largest
+    value) before the layer saturates. A function whose slope at 0 is 0 or infinite has in the place of f'(0) the slope
+    of the straight line from 0 to where the function is gain / bound, 1/16 at most; so have functions under a dead zone
+    and the other options of studies.
+
     Layers are set in order of execution within one forward, each before its first call, so that later layers see what
-    the earlier ones now compute. shift and bias stay. The relative sizes of a layer's weights stay too: their root mean
-    square becomes bound, so that a second call changes nothing more.
+    the earlier ones now compute. shift and bias stay; alpha for each channel is the same for all, as a norm keeps
+    relative sizes of channels too. The relative sizes of a layer's weights stay: their root mean square becomes bound,
+    so that a second call changes nothing more.
 
     For training from scratch, before the optimizer is built. Give alpha a learning rate relative to its size:
     ``derf.parameter_groups(model, weight_decay=..., lr=..., alpha_lr_scale=20)``, or large alphas stay where they are
     and saturate. A model that was trained with norms is converted by :func:`derf.calibrate` instead.
 
     Args:
-        model: a model with Derfs, from :func:`derf.replace_norm`; it is changed in place.
+        model: a model with such layers, from :func:`derf.replace_norm`; it is changed in place.
         batch: one batch of training data: a tensor, a tuple or list of positional arguments, or a mapping of keyword
             arguments for the model.
         gain: the root mean square of each layer's output at the start, where the layer is not saturated.
-        bound: the largest output, before bias. 4 is nearer to a norm, more is nearer to a linear layer.
+        bound: the largest output before bias, where the function's is 1. 4 is nearer to a norm, more is nearer to a
+            linear layer.
         forward: called as ``forward(model, batch)`` in the place of the model.
 
     The forward runs in eval mode without gradients; modes are restored. A layer that is called several times is set
-    from its first call. A layer without weight gets alpha = gain / rms(x). A layer whose input is 0, whose weight is 0,
-    or that does not run stays as it is, with a warning that names it. Where ``torch.distributed`` is initialised, the
-    squares are summed over all processes, each of which calls this alike.
+    from its first call. A layer without weight gets alpha = gain / (f'(0) rms(x)). A layer whose input is 0, whose
+    weight is 0, or that does not run stays as it is, with a warning that names it. Where ``torch.distributed`` is
+    initialised, the squares are summed over all processes, each of which calls this alike.
 
     Raises:
         TypeError: where model is no ``nn.Module``, or is compiled, scripted or distributed; where gain or bound are no
             numbers.
-        ValueError: where gain or bound are not positive; where model has no Derf; where the batch is empty, has NaN or
-            is on another device; where a layer's input is not finite.
+        ValueError: where gain or bound are not positive; where model has no such layer, or one whose function is the
+            same on both sides of 0, as cos; where the batch is empty, has NaN or is on another device; where a layer's
+            input is not finite.
 
     After an error the model is as it was.
 
@@ -67,18 +79,21 @@ def start(
     for name, value in {"gain": gain, "bound": bound}.items():
         if not checked_start(value, name) > 0:
             raise ValueError(f"derf: {name} must be positive, but is {value!r}")
-    layers = {module: name for name, module in model.named_modules() if isinstance(module, Derf)}
+    layers = {module: name for name, module in model.named_modules() if isinstance(module, PointwiseNorm)}
     if not layers:
-        raise ValueError("derf: model must have a derf.Derf, but has none. Call replace_norm first.")
+        raise ValueError(
+            "derf: model must have a derf.Derf, DyT or PointwiseNorm, but has none. Call replace_norm first."
+        )
+    slopes = {layer: _slope(layer, name, min(gain / bound, _SMALL)) for layer, name in layers.items()}
     check_batch(model, batch, "batch", devices=forward is None)
 
     before = {layer: _values(layer) for layer in layers}
     unset = dict.fromkeys(layers.values(), "does not run")
 
-    def set_start(layer: Derf, inputs: tuple[Tensor, ...]) -> None:
+    def set_start(layer: PointwiseNorm, inputs: tuple[Tensor, ...]) -> None:
         name = layers[layer]
         if unset.get(name) == "does not run":
-            reason = _set_start(layer, inputs[0], name, gain, bound)
+            reason = _set_start(layer, inputs[0], name, gain / slopes[layer], bound)
             unset.pop(name)
             if reason:
                 unset[name] = reason
@@ -101,13 +116,23 @@ def start(
     return model
 
 
-def _values(layer: Derf) -> list[tuple[nn.Parameter, Tensor]]:
+def _slope(layer: PointwiseNorm, name: str, value: float) -> float:
+    found = slope_at_start(layer, value)
+    if found is None:
+        raise ValueError(
+            f"derf: the function of {name or 'model'} must rise or fall from one side of 0 to the other by {value:.2g} "
+            f"to each, but {function_name(layer.function)} does not"
+        )
+    return found
+
+
+def _values(layer: PointwiseNorm) -> list[tuple[nn.Parameter, Tensor]]:
     parameters = [parameter for parameter in (layer.alpha, layer.weight) if parameter is not None]
     return [(parameter, parameter.detach().clone()) for parameter in parameters]
 
 
-def _set_start(layer: Derf, input: Tensor, name: str, gain: float, bound: float) -> str | None:
-    """Set the layer; the reason where that cannot be."""
+def _set_start(layer: PointwiseNorm, input: Tensor, name: str, size: float, bound: float) -> str | None:
+    """Set the layer, alpha times weight to size / rms(x); the reason where that cannot be."""
     sums = torch.stack([input.double().square().sum(), input.new_tensor(input.numel(), dtype=torch.float64)])
     summed([sums])
     square, count = sums.tolist()
@@ -117,11 +142,11 @@ def _set_start(layer: Derf, input: Tensor, name: str, gain: float, bound: float)
         return "sees zeros alone"
     rms = math.sqrt(square / count)
     if layer.weight is None:
-        layer.alpha.fill_(gain / rms)
+        layer.alpha.fill_(size / rms)
         return None
-    size = layer.weight.double().square().mean().sqrt().item()
-    if not size:
+    weight = layer.weight.double().square().mean().sqrt().item()
+    if not weight:
         return "has a weight of 0"
-    layer.weight.mul_(bound / size)
-    layer.alpha.fill_(gain / (bound * rms))
+    layer.weight.mul_(bound / weight)
+    layer.alpha.fill_(size / (bound * rms))
     return None

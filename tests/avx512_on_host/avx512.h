@@ -14,6 +14,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -53,6 +54,29 @@ void store(void* to, uint64_t mask, Vector x) {
       __builtin_memcpy(static_cast<Lane*>(to) + i, &lanes[i], sizeof(Lane));
     }
   }
+}
+
+// To nearest even; what an int32_t cannot hold gives the smallest of them.
+template <class To, class Lane, class From>
+To whole_numbers(uint64_t mask, From x) {
+  const auto lanes = std::bit_cast<LanesOf<From, Lane>>(x);
+  std::array<int32_t, lanes.size()> result{};
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    const double nearest = std::nearbyint(double(lanes[i]));
+    const bool fits = nearest >= -2147483648. && nearest <= 2147483647.;
+    result[i] = !(mask >> i & 1) ? 0 : fits ? int32_t(nearest) : INT32_MIN;
+  }
+  return std::bit_cast<To>(result);
+}
+
+template <class Lane>
+__m128i lowest_bytes(__m512i x) {
+  const auto lanes = std::bit_cast<LanesOf<__m512i, Lane>>(x);
+  std::array<int8_t, 16> bytes{};
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    bytes[i] = int8_t(lanes[i]);
+  }
+  return std::bit_cast<__m128i>(bytes);
 }
 
 template <class Vector>
@@ -200,6 +224,9 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_cvtepi64_ps
 #undef _mm512_cvtpd_ps
 #undef _mm512_cvtepi32_epi8
+#undef _mm512_cvtepi64_epi8
+#undef _mm512_maskz_cvtps_epi32
+#undef _mm512_maskz_cvtpd_epi32
 #undef _mm512_extracti32x8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
@@ -215,6 +242,10 @@ uint64_t compare(__m512i a, __m512i b, int predicate) {
 #undef _mm512_shuffle_i32x4
 #undef _mm512_shuffle_i64x2
 
+#define _mm512_maskz_cvtps_epi32(k, x) on_host::whole_numbers<__m512i, float>(k, x)
+#define _mm512_maskz_cvtpd_epi32(k, x) on_host::whole_numbers<__m256i, double>(k, x)
+#define _mm512_cvtepi32_epi8(x) on_host::lowest_bytes<int32_t>(x)
+#define _mm512_cvtepi64_epi8(x) on_host::lowest_bytes<int64_t>(x)
 #define _mm512_getexp_ps(x) on_host::exponent(x)
 #define _mm512_getmant_ps(x, interval, sign) on_host::mantissa(x)
 #define _mm512_rcp14_ps(x) on_host::reciprocal<__m512, float>(x)

@@ -23,6 +23,7 @@ void install(int64_t processors, bool guard_ends, bool reversed) {
   derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(library);
   derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(library);
   derf::implement_out<derf::forward_into<Device>>(library);
+  derf::implement_quantized<derf::quantized_on<Device>>(library);
 }
 
 template <class T>

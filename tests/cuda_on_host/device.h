@@ -32,6 +32,7 @@ inline float reciprocal_approximately(float x) { return erring(x, 1 / double(x),
 
 }  // namespace derf::cuda
 
+#include "../../csrc/format.h"
 #include "../../csrc/functions/thread.h"
 
 namespace on_host {
@@ -96,6 +97,20 @@ inline uint32_t narrow_pair(BFloat16, float low, float high) {
 inline uint32_t narrow_pair(Half, float low, float high) {
   return c10::Half(low).x | uint32_t(c10::Half(high).x) << 16;
 }
+
+inline uint32_t nearest_int8(double x) {
+  return uint32_t(int32_t(std::nearbyint(x != x ? 0 : std::clamp(x, -128., 127.))));
+}
+// As on GPUs without the instructions.
+constexpr bool has_float8_instructions = false;
+template <Format>
+uint32_t float8_pair(float, float) {
+  return 0;
+}
+
+// Not fused: the host's compiler is not told of instructions that would.
+inline float rounded_product(float a, float b) { return a * b; }
+inline double rounded_product(double a, double b) { return a * b; }
 
 template <class Packet>
 void write_at_once(Packet* to, Packet packet) {

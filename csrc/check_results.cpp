@@ -1,0 +1,95 @@
+// Where results go: memory of the caller's, and 8-bit types.
+#include <ATen/MemoryOverlap.h>
+
+#include <cmath>
+
+#include "operands.h"
+
+namespace derf {
+namespace {
+
+// The first and the last byte of a tensor.
+std::pair<const std::byte*, const std::byte*> extent(const Tensor& tensor) {
+  int64_t last = 0;
+  for (int64_t i = 0; i < tensor.dim(); ++i) {
+    last += (tensor.size(i) - 1) * tensor.stride(i);
+  }
+  const auto* begin = static_cast<const std::byte*>(tensor.const_data_ptr());
+  return {begin, begin + (last + 1) * int64_t(tensor.element_size()) - 1};
+}
+
+// Tensors between whose elements others lie count as overlapping where their extents do.
+bool may_overlap(const Tensor& a, const Tensor& b) {
+  const auto status = at::get_overlap_status(a, b);
+  if (status != at::MemOverlapStatus::TooHard) {
+    return status != at::MemOverlapStatus::No;
+  }
+  const auto [a_first, a_last] = extent(a);
+  const auto [b_first, b_last] = extent(b);
+  return a_first <= b_last && b_first <= a_last;
+}
+
+}  // namespace
+
+void check_out(const Operands& operands, const Tensor& out) {
+  const Tensor& input = operands.input();
+  TORCH_CHECK(out.layout() == at::kStrided, "derf: out must be a strided tensor, but has layout ", out.layout());
+  TORCH_CHECK(out.device() == input.device(), "derf: out must be on the device of input, ", input.device(),
+              ", but is on ", out.device());
+  TORCH_CHECK(out.scalar_type() == input.scalar_type(), "derf: out must have the dtype of input, ", input.scalar_type(),
+              ", but has ", out.scalar_type());
+  const auto fail = [&](bool fits) {
+    TORCH_CHECK(fits, "derf: out must have the shape of input, ", input.sym_sizes(), ", but has shape ",
+                out.sym_sizes());
+  };
+  fail(out.dim() == input.dim());
+  for (int64_t i = 0; i < input.dim(); ++i) {
+    fail(out.sym_size(i).sym_eq(input.sym_size(i)).expect_true(__FILE__, __LINE__));
+  }
+}
+
+void check_out_memory(const Operands& operands, const Tensor& out) {
+  const Tensor& input = operands.input();
+  const char* name = out.is_same(input) ? "input" : "out";
+  if (out.numel() == 0) {
+    return;
+  }
+  TORCH_CHECK(at::has_internal_overlap(out) != at::MemOverlap::Yes, "derf: ", name,
+              " must have memory of its own for each element to be written to, but is an expanded tensor of shape ",
+              out.sizes(), " and strides ", out.strides());
+  TORCH_CHECK(out.is_same(input) || at::get_overlap_status(out, input) != at::MemOverlapStatus::Partial,
+              "derf: out must be input itself or lie apart from it in memory, but overlaps it in part");
+  for (size_t i = ALPHA; i < OPERANDS; ++i) {
+    TORCH_CHECK(!operands[i].defined() || operands[i].numel() == 0 || !may_overlap(out, operands[i]), "derf: ", name,
+                " must lie apart from ", operand_table[i].name, " in memory to be written to, but overlaps it");
+  }
+}
+
+void check_quantization(const Operands& operands, const Quantization& q) {
+  const Tensor &input = operands.input(), &scale = q.scale;
+  TORCH_CHECK(q.dtype == at::kChar || q.dtype == at::kFloat8_e4m3fn || q.dtype == at::kFloat8_e5m2,
+              "derf: dtype must be int8, float8_e4m3fn or float8_e5m2, but is ", q.dtype);
+  TORCH_CHECK(scale.device() == input.device(), "derf: scale must be on the device of input, ", input.device(),
+              ", but is on ", scale.device());
+  TORCH_CHECK(scale.layout() == at::kStrided, "derf: scale must be a strided tensor, but has layout ", scale.layout());
+  TORCH_CHECK(scale.scalar_type() == at::kFloat, "derf: scale must have dtype Float, but has ", scale.scalar_type());
+  if (is_per_channel(scale)) {
+    const int64_t dim = wrapped_channel_dim(operands.options.channel_dim, input.dim());
+    TORCH_CHECK(scale.dim() == 1 && input.dim() > 0 &&
+                    scale.sym_size(0).sym_eq(input.sym_size(dim)).expect_true(__FILE__, __LINE__),
+                "derf: scale must have one element, or one dimension, of the size of input's dimension channel_dim, and"
+                " input's shape is ",
+                input.sym_sizes(), ", but has shape ", scale.sym_sizes());
+  }
+}
+
+void check_scale_values(const Tensor& scale) {
+  const Tensor flat = scale.contiguous();
+  const auto* values = flat.const_data_ptr<float>();
+  for (int64_t i = 0; i < flat.numel(); ++i) {
+    TORCH_CHECK_VALUE(std::isfinite(values[i]) && values[i] > 0, "derf: scale must be positive and finite, but is ",
+                      values[i]);
+  }
+}
+
+}  // namespace derf

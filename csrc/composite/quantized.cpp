@@ -1,0 +1,36 @@
+// derf::quantized_pointwise_norm by its parts.
+#include "../quantized.h"
+
+#include <ATen/ATen.h>
+
+#include "composite.h"
+
+namespace derf::composite {
+
+// In ATen's own operators; the sum is rounded, as in the kernels, and nothing else before the end.
+QuantizedResults quantized(const Operands& operands, const Quantization& q) {
+  check(operands);
+  check_quantization(operands, q);
+  const Tensor& input = operands.input();
+  const auto wide = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const Tensor sum = operands[RESIDUAL].defined() ? std::get<1>(add_forward(operands)) : Tensor();
+  std::array<Tensor, OPERANDS> tensors;
+  for (const size_t i : {ALPHA, SHIFT, WEIGHT, BIAS}) {
+    tensors[i] = operands[i].defined() ? operands[i].to(wide) : Tensor();
+  }
+  tensors[INPUT] = (sum.defined() ? sum : input).to(wide);
+  Options options = operands.options;
+  options.name = Name::pointwise_norm;
+  const Tensor output = call({tensors, options});
+  const Tensor x = output * unsqueeze_to_channels(q.scale.to(wide).reciprocal(), input.dim(), options.channel_dim);
+  Tensor result;
+  if (q.dtype == at::kChar) {
+    result = at::nan_to_num(x, 0).round().clamp(-128, 127).to(at::kChar);
+  } else {
+    const double largest = q.dtype == at::kFloat8_e4m3fn ? 448 : 57344;
+    result = x.clamp(-largest, largest).to(q.dtype);
+  }
+  return {result, q.unquantized ? output.to(input.scalar_type()) : Tensor(), sum};
+}
+
+}  // namespace derf::composite
