@@ -122,8 +122,8 @@ def test_each_kernel_is_there_for_each_architecture():
     counted = collections.Counter(architecture for architecture, *_ in kernels())
     # Erf, tanh, any other; four dtypes, two widths, rows or channels, forward or backward. Of sums six pairs of dtypes:
     # erf, tanh and any other in wide rows, and any other in narrow rows and channels. With 8 bits out the same of both,
-    # forward alone.
-    assert counted == dict.fromkeys(wanted, 3 * 4 * 2 * 2 * 2 + 6 * (3 + 2) * 2 + (4 + 6) * (3 + 2))
+    # forward alone. (float64 has no wide one of any other: it would not fit into registers.)
+    assert counted == dict.fromkeys(wanted, 3 * 4 * 2 * 2 * 2 + 6 * (3 + 2) * 2 - 2 + (4 + 6) * (3 + 2) - 2)
 
 
 def test_nothing_is_spilled():
@@ -192,7 +192,9 @@ def test_instructions_with_eight_bits_out(dtype, input):
         if kernel.width > 1 and kernel[1:3] == ("erf", dtype) and kernel[5:] == (input, "eight"):
             count = instructions_for_an_element(kernel, instructions)
             print(f"{architecture} {kernel}: {count:.1f} instructions an element")
-            assert count <= EIGHT_BUDGET[dtype, input], f"{architecture} {kernel}: {count:.1f}"
+            # What has no instructions for float8 computes both formats.
+            budget = EIGHT_BUDGET[dtype, input] + (0 if int(re.sub(r"\D", "", architecture)) >= 89 else 23)
+            assert count <= budget, f"{architecture} {kernel}: {count:.1f}"
             seen += 1
     assert seen
 

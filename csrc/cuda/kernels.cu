@@ -46,7 +46,8 @@ auto with_rows(const Call& call, bool by_channel, bool wide, const Body& body) {
     return body.template operator()<General<T>, 1, false, In>();
   }
   return with_function<T>(call, [&]<class Applied>() {
-    constexpr int width = vector_width<T>, some = Applied::is_general && width > most ? most : width;  // registers
+    constexpr int width = vector_width<T>, most_of_any = sizeof(T) == 8 ? 1 : most,
+                  some = Applied::is_general && width > most_of_any ? most_of_any : width;  // as registers allow
     return body.template operator()<Applied, some, false, In>();
   });
 }
@@ -63,7 +64,7 @@ auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers
     const bool wide = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...) && stretch % width == 0;
     if constexpr (few) {
       if (!call.adds) {
-        return with_rows<Plain<T>, T, 4>(call, by_channel, wide, body);
+        return with_rows<Plain<T>, T, 2>(call, by_channel, wide, body);
       }
     } else if (!call.adds) {
       return with_function<T>(call, [&]<class Applied>() {
