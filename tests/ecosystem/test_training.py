@@ -251,7 +251,8 @@ def test_entrants_stand_in_the_same_places_with_the_same_weights(name):
     kinds |= {"derf-start": derf.Derf, "dyt": derf.DyT, "dyt-start": derf.DyT}
     for norm, model in models.items():
         assert len(places) >= 3 or name == "caduceus"
-        assert {type(model.get_submodule(place)) for place in places} == {kinds[norm]}
+        # (A DiT's Derfs are modulated ones, a kind of them.)
+        assert all(isinstance(model.get_submodule(place), kinds[norm]) for place in places)
         theirs = dict(task.make(3).named_parameters())
         for key, value in model.named_parameters():
             if not any(key.startswith(place + ".") for place in places) and not key.endswith(".scale"):
@@ -272,6 +273,7 @@ def test_a_shift_for_each_channel_with_one_alpha():
     norms, task = module("norms"), module("system").system("vit", "smoke")
     model, _ = norms.pointwise(task.make(0), task, {"shift": "channel"})
     layers = [layer for layer in model.modules() if isinstance(layer, derf.PointwiseNorm)]
+    torch.nn.init.normal_(model.head.weight)  # zero at first, and then no gradient goes further
     task.loss(model, task.batch("train", 0, 0)).backward()
     for layer in layers:
         assert layer.alpha.shape == layer.shift.shape == (32,) and layer.parametrizations.alpha.original.numel() == 1
