@@ -31,23 +31,6 @@ bool may_overlap(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-void check_out(const Operands& operands, const Tensor& out) {
-  const Tensor& input = operands.input();
-  TORCH_CHECK(out.layout() == at::kStrided, "derf: out must be a strided tensor, but has layout ", out.layout());
-  TORCH_CHECK(out.device() == input.device(), "derf: out must be on the device of input, ", input.device(),
-              ", but is on ", out.device());
-  TORCH_CHECK(out.scalar_type() == input.scalar_type(), "derf: out must have the dtype of input, ", input.scalar_type(),
-              ", but has ", out.scalar_type());
-  const auto fail = [&](bool fits) {
-    TORCH_CHECK(fits, "derf: out must have the shape of input, ", input.sym_sizes(), ", but has shape ",
-                out.sym_sizes());
-  };
-  fail(out.dim() == input.dim());
-  for (int64_t i = 0; i < input.dim(); ++i) {
-    fail(out.sym_size(i).sym_eq(input.sym_size(i)).expect_true(__FILE__, __LINE__));
-  }
-}
-
 void check_out_memory(const Operands& operands, const Tensor& out) {
   const Tensor& input = operands.input();
   const char* name = out.is_same(input) ? "input" : "out";

@@ -190,6 +190,11 @@ void check_grad_output(const Tensor& grad_output, const Tensor& input) {
   check_same_dtype(input, "input", grad_output, "grad_output");
 }
 
+void check_out(const Operands& operands, const Tensor& out) {
+  check_beside(operands.input(), out, "out");
+  check_same_dtype(operands.input(), "input", out, "out");
+}
+
 Operands checked_add_backward(const SumGradients& grads, const Operands& operands, const Mask& mask) {
   const auto& [grad_output, grad_sum, sum] = grads;
   auto tensors = operands.tensors();
