@@ -26,6 +26,16 @@ Options of_the_function(Options options) {
 
 }  // namespace
 
+Tensor applied(const Operands& operands, const Tensor& x) {
+  const bool alike = x.scalar_type() == operands.input().scalar_type();
+  std::array<Tensor, OPERANDS> tensors;
+  for (const size_t i : {ALPHA, SHIFT, WEIGHT, BIAS}) {
+    tensors[i] = alike ? operands[i] : as(operands[i], x.scalar_type());
+  }
+  tensors[INPUT] = x;
+  return call({tensors, of_the_function(operands.options)});
+}
+
 Added add_forward(const Operands& operands) {
   check(operands);
   const Tensor &input = operands.input(), &residual = operands[RESIDUAL];
@@ -33,13 +43,7 @@ Added add_forward(const Operands& operands) {
   const Tensor sum = operands[GATE].defined()
                          ? (input.to(wide) * gate_beside(operands) + residual).to(residual.scalar_type())
                          : input + residual;
-  const bool alike = sum.scalar_type() == input.scalar_type();
-  std::array<Tensor, OPERANDS> parameters;
-  for (const size_t i : {ALPHA, SHIFT, WEIGHT, BIAS}) {
-    parameters[i] = alike ? operands[i] : as(operands[i], wide);
-  }
-  parameters[INPUT] = sum;
-  return {call({parameters, of_the_function(operands.options)}).to(input.scalar_type()), sum};
+  return {applied(operands, sum).to(input.scalar_type()), sum};
 }
 
 GradientList sum_gradients(const Tensor& grad, const Operands& operands, const Mask& mask) {

@@ -18,6 +18,9 @@ GradientList add_backward(const SumGradients& grads, const Operands& operands, M
 // The gradients of input, residual and gate from that of the sum; the first two in its dtype or a wider one.
 GradientList sum_gradients(const Tensor& grad, const Operands& operands, const Mask& mask);
 
+// derf::pointwise_norm of x, input or a sum, in x's dtype: that of input, or the one of arithmetic.
+Tensor applied(const Operands& operands, const Tensor& x);
+
 // derf::quantized_pointwise_norm.
 std::tuple<Tensor, Tensor, Tensor> quantized(const Operands& operands, const Quantization& quantization);
 

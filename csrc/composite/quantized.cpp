@@ -14,15 +14,9 @@ QuantizedResults quantized(const Operands& operands, const Quantization& q) {
   const Tensor& input = operands.input();
   const auto wide = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor sum = operands[RESIDUAL].defined() ? std::get<1>(add_forward(operands)) : Tensor();
-  std::array<Tensor, OPERANDS> tensors;
-  for (const size_t i : {ALPHA, SHIFT, WEIGHT, BIAS}) {
-    tensors[i] = operands[i].defined() ? operands[i].to(wide) : Tensor();
-  }
-  tensors[INPUT] = (sum.defined() ? sum : input).to(wide);
-  Options options = operands.options;
-  options.name = Name::pointwise_norm;
-  const Tensor output = call({tensors, options});
-  const Tensor x = output * unsqueeze_to_channels(q.scale.to(wide).reciprocal(), input.dim(), options.channel_dim);
+  const Tensor output = applied(operands, (sum.defined() ? sum : input).to(wide));
+  const Tensor x =
+      output * unsqueeze_to_channels(q.scale.to(wide).reciprocal(), input.dim(), operands.options.channel_dim);
   Tensor result;
   if (q.dtype == at::kChar) {
     result = at::nan_to_num(x, 0).round().clamp(-128, 127).to(at::kChar);
