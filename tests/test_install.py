@@ -203,7 +203,7 @@ def test_command_that_mends_it(origin, installer, command, monkeypatch):
     """By where derf came from, and by what."""
     files = {"direct_url.json": origin and json.dumps(origin), "INSTALLER": installer + "\n"}
     distribution = SimpleNamespace(version=derf.__version__, read_text=files.get)
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: distribution)
+    monkeypatch.setattr(_library, "distribution", lambda: distribution)
     assert command in _library._command()
 
 

@@ -34,6 +34,13 @@ def library() -> Path:
     return exact if exact.exists() or not without_cuda.exists() else without_cuda
 
 
+def distribution() -> importlib.metadata.Distribution:
+    """What pip knows of this package. It is beside the modules where Hugging Face's kernels library brought them."""
+    for found in importlib.metadata.distributions(name="derf", path=[str(_HERE), *sys.path]):
+        return found
+    raise importlib.metadata.PackageNotFoundError("derf")
+
+
 def load() -> ModuleType | None:
     """Load the operators into `torch.ops.derf`. Return `derf._C`, or None where it was not built.
 
@@ -78,19 +85,16 @@ def in_words(tags: list[str]) -> str:
 
 def _command() -> str:
     """What compiles derf for the torch in use, by the installer that brought derf here."""
-    try:
-        distribution = importlib.metadata.distribution("derf")
-    except importlib.metadata.PackageNotFoundError:
-        return f"{sys.executable} -m pip install --no-deps --no-binary derf derf"
-    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    installed = distribution()
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
     source = origin.get("url", "")
     if "vcs_info" in origin:
         source = f"{origin['vcs_info']['vcs']}+{source}@{origin['vcs_info']['commit_id']}"
     elif origin.get("dir_info", {}).get("editable"):
         source = f"-e {source}"
     elif not source or source.endswith(".whl"):  # a wheel holds nothing to compile
-        source = f"--no-binary derf derf=={distribution.version}"
-    if (distribution.read_text("INSTALLER") or "").strip() == "uv":  # which hides the environment from the build
+        source = f"--no-binary derf derf=={installed.version}"
+    if (installed.read_text("INSTALLER") or "").strip() == "uv":  # which hides the environment from the build
         return (
             f"DERF_BUILD_PYTHON={sys.executable} uv pip install --python {sys.executable} --reinstall-package derf "
             f"--no-deps --no-cache {source}"

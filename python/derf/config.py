@@ -1,11 +1,10 @@
 """What was built, for which torch, and what is in use."""
 
 import platform
-from importlib.metadata import version
 
 import torch
 
-from ._library import library
+from ._library import distribution, library
 
 
 def show_config() -> str:
@@ -22,7 +21,7 @@ def show_config() -> str:
     compiled for: torch ...
     """
     lines = [
-        f"derf: {version('derf')}",
+        f"derf: {distribution().version}",
         f"library: {library()}",
         *torch.ops.derf.build_info().splitlines(),
         f"running: torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, "

@@ -67,6 +67,13 @@ def try_command(arguments: argparse.Namespace) -> None:
         try_wheel(arguments.wheel.resolve(), python, demo=arguments.demo)
 
 
+def hub_command(arguments: argparse.Namespace) -> None:
+    """The wheel's content as Hugging Face's kernels library loads it."""
+    from .hub import lay_out
+
+    print(*lay_out(arguments.wheel, arguments.out), sep="\n")
+
+
 def release_command(arguments: argparse.Namespace) -> None:
     """Everything that is uploaded: the wheel, tried beside each torch, and the sources."""
     arguments.libraries = compile_command(arguments)
@@ -98,11 +105,20 @@ def main() -> None:
     command.add_argument("wheel", type=Path)
     command.add_argument("--torch", nargs="*", default=(), help="versions to make environments for")
     command.add_argument("--python", nargs="*", type=Path, default=(), help="interpreters that have a torch")
+    command = commands.add_parser("hub", help="lay a wheel out for Hugging Face's kernels library")
+    command.add_argument("wheel", type=Path)
+    command.add_argument("out", type=Path, help="the repository, in which build/ is written")
     command = commands.add_parser("release", parents=[compiling, working, writing, trying], help="all of it")
     command.add_argument("torch", nargs="*", default=TORCHES, help="versions (all of the matrix)")
 
     arguments = parser.parse_args()
-    run = {"compile": compile_command, "pack": pack_command, "try": try_command, "release": release_command}
+    run = {
+        "compile": compile_command,
+        "pack": pack_command,
+        "try": try_command,
+        "hub": hub_command,
+        "release": release_command,
+    }
     try:
         run[arguments.command](arguments)
     except (FileNotFoundError, ValueError) as error:
