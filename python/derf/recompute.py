@@ -22,7 +22,7 @@ from .passes import check_plain
 _FORWARDS = (Derf.forward, PointwiseNorm.forward, ModulatedDerf.forward)
 _SAME_ORDER = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "UnsqueezeBackward0"}
 _SAME_ORDER |= {"SqueezeBackward0", "SqueezeBackward1", "SqueezeBackward2"}
-_top_hooks = torch._C._autograd._top_saved_tensors_default_hooks
+_top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)  # torch 2.7 has none
 
 
 class _Kept:
@@ -291,6 +291,7 @@ def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
     Raises:
         TypeError: where model is no ``nn.Module``, or is or contains a scripted or compiled module or one wrapped by
             DDP or FSDP.
+        NotImplementedError: under torch 2.7.
 
     Source: the trade is that of "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
 
@@ -301,6 +302,11 @@ def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
     >>> handle.remove()
     """
     check_plain(model, "recompute_outputs")
+    if _top_hooks is None:
+        raise NotImplementedError(
+            f"derf.recompute_outputs needs torch 2.8 or newer, and this is torch {torch.__version__}. "
+            "torch.utils.checkpoint recomputes layers in this one."
+        )
     layers = [module for module in model.modules() if isinstance(module, PointwiseNorm) and _fused(module)]
     if not layers:
         warnings.warn("derf: model has no layer whose output can be computed again", stacklevel=2)
