@@ -41,7 +41,7 @@ class CalibrationReport:
     """What :func:`derf.calibrate` did to a model. Prints as a table.
 
     Attributes:
-        layers: a :class:`CalibratedLayer` for each layer, in the order of execution.
+        layers: a :class:`derf.calibration_report.CalibratedLayer` for each layer, in the order of execution.
         kept: a :class:`derf.report.KeptNorm` for each layer that looks like a norm and stayed, with the reason.
         notes: what else there is to know.
         batches: how many batches there were.

@@ -231,9 +231,9 @@ class DerfParallel(ParallelStyle):
 
     Args:
         dim: the dimension of the input that is sharded: 1 (default) for sequences, 0 for the batch. A dimension of the
-            channels, which is told by its negative number for a layer whose channel_dim is -1, shards weight and bias
-            (and alpha and shift for each channel)
-        too, so that the layer fits between ``ColwiseParallel`` and ``RowwiseParallel`` without communication.
+            channels (given as a negative number where the layer's channel_dim is -1) shards weight and bias too, and
+            alpha and shift for each channel, so that the layer fits between ``ColwiseParallel`` and
+            ``RowwiseParallel`` without communication.
         use_local_output: whether the output is the local tensor instead of a DTensor.
 
     A plain tensor that comes in is taken for the local shard; a DTensor is redistributed where it lies otherwise.

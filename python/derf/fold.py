@@ -40,7 +40,7 @@ class FoldReport:
     """What :func:`derf.fold` did to a model. Prints as a table.
 
     Attributes:
-        folded: a :class:`FoldedLayer` for each layer that was folded.
+        folded: a :class:`derf.fold.FoldedLayer` for each layer that was folded.
         left: name, class and reason for each that was not.
     """
 

@@ -39,8 +39,8 @@ class Report:
     """What :func:`derf.replace_norm` did to a model, or with ``dry_run=True`` would do. Prints as a table.
 
     Attributes:
-        replaced: a :class:`ReplacedNorm` for each layer.
-        kept: a :class:`KeptNorm` for each layer that looks like a normalization layer and stayed.
+        replaced: a :class:`derf.report.ReplacedNorm` for each layer.
+        kept: a :class:`derf.report.KeptNorm` for each layer that looks like a normalization layer and stayed.
         changes: what else changed in the model, and hooks that could not be kept.
 
     >>> import torch, derf
