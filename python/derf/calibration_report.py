@@ -78,8 +78,8 @@ class CalibrationReport:
         ]
         parts = [table(header, rows)]
         if self.kept:
-            rows = [(entry.name or "(model)", entry.old.__name__, entry.reason) for entry in self.kept]
-            parts.append(table(("name", "stays", "because"), rows))
+            kept = [(entry.name or "(model)", entry.old.__name__, entry.reason) for entry in self.kept]
+            parts.append(table(("name", "stays", "because"), kept))
         notes = list(self.notes)
         notes += [f"{each.name or '(model)'}: {' and '.join(each.added)} added" for each in self.layers if each.added]
         if self.loss_before is not None and self.loss_after is not None:

@@ -1,5 +1,6 @@
 """What replace_norm did, or would do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .custom import function_name
@@ -83,7 +84,7 @@ def _row(entry: ReplacedNorm) -> tuple[str, ...]:
     return name, entry.old.__name__, kind, shape, *starts, ", ".join(entry.copied) or "nothing"
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Columns under a header, with two spaces between them."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, tuple("-" * width for width in widths), *rows]
