@@ -28,13 +28,14 @@ def fetch(version: str, architecture: str, folder: Path) -> Path:
         where = ["--target", site, "--python-version", PYTHON, "--python-platform", f"{architecture}-manylinux_2_28"]
         uv("pip", "install", "--no-deps", "--only-binary", ":all:", *where, f"torch=={version}")
         (found,) = Distribution.discover(name="torch", path=[str(site)])
-        runtime = [
+        cuda = cuda_version(site / "torch")
+        runtime = cuda and [
             requirement.partition(";")[0].strip().replace("[cudart]", "")
             for requirement in found.requires or []
             if re.match(r"nvidia-cuda-runtime|cuda-toolkit", requirement)
         ]
         if runtime and "cuda-toolkit" in runtime[0]:
-            runtime = [f"nvidia-cuda-runtime=={cuda_version(site / 'torch')}.*"]
+            runtime = [f"nvidia-cuda-runtime=={cuda}.*"]
         if runtime:
             uv("pip", "install", "--no-deps", "--only-binary", ":all:", *where, *runtime)
     return (site / "torch").resolve()
