@@ -35,7 +35,7 @@ _STATE_HOOKS = (
 
 @dataclass(frozen=True)
 class Origin:
-    """What a layer stands in the place of: enough to put that back."""
+    """What a layer stands in place of: enough to put that back."""
 
     norm: nn.Module  # without its parameters
     weight: str | None  # the names that they had
@@ -76,7 +76,7 @@ class Kind:
 
 @dataclass
 class Plan:
-    """The layers to exchange, the other changes of the model, what to warn of, and the report of it all."""
+    """The layers to replace, the other changes of the model, what to warn of, and the report of it all."""
 
     derfs: dict[nn.Module, PointwiseNorm] = field(default_factory=dict)
     changes: list[Callable[[], None]] = field(default_factory=list)
@@ -201,7 +201,7 @@ def _refuse_changed(name: str, norm: Any) -> None:
     # accelerate leaves a layer's very own there when it takes its hooks away.
     if forward is not None and getattr(forward, "__func__", None) is not type(norm).forward:
         raise ValueError(
-            f"derf: the forward of {name} was exchanged for {forward!r}, as accelerate's hooks do. "
+            f"derf: the forward of {name} was replaced by {forward!r}, as accelerate's hooks do. "
             "Call replace_norm first, then add them."
         )
 
