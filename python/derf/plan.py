@@ -13,7 +13,7 @@ from .custom import Function
 from .modulated import ModulatedDerf
 from .modules import DTYPES, STUDY, Derf, DyT, PointwiseNorm, checked_study
 from .norms import NormSpec, describe, looks_like_norm
-from .observe import Unsuitable, shell
+from .observe import Unsuitable, clone_without_state
 from .recipes import Recipe, recipe_called
 from .report import KeptNorm, ReplacedNorm, Report
 from .rewrite import modulated_norms, rewriting_of, rewritten_class
@@ -304,7 +304,10 @@ def _derf(
         parameter.requires_grad_(trains if old is None else old.requires_grad)
     parameter_names = {id(parameter): name for name, parameter in norm._parameters.items()}
     new.origin = Origin(
-        shell(norm), parameter_names.get(id(spec.weight)), parameter_names.get(id(spec.bias)), spec.weight_offset
+        clone_without_state(norm),
+        parameter_names.get(id(spec.weight)),
+        parameter_names.get(id(spec.bias)),
+        spec.weight_offset,
     )
     return new.train(norm.training)
 

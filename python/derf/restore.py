@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .modules import PointwiseNorm
 from .norms import describe, looks_like_norm
-from .observe import Unsuitable, shell
+from .observe import Unsuitable, clone_without_state
 from .plan import Origin
 from .recipes import EmbeddingScale, ScaledEmbedding
 from .replace import CALL_HOOKS
@@ -55,7 +55,7 @@ def _origin(module: nn.Module) -> Origin | None:
 
 def norm_of(derf: PointwiseNorm, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
     origin = _origin(derf)
-    norm = shell(origin.norm)
+    norm = clone_without_state(origin.norm)
     if origin.weight:
         weight = derf.weight
         if origin.weight_offset:
