@@ -136,7 +136,7 @@ WRONG = {
     "refine": (ValueError, batches(), {"refine": -1}, "^derf: refine must be 0 or more"),
     "refine's type": (TypeError, batches(), {"refine": 0.5}, "^derf: refine must be an int"),
     "mask": (TypeError, batches(), {"mask": 1}, "^derf: mask must be"),
-    "mask's key": (ValueError, batches(), {"mask": "attention_mask"}, "'attention_mask' is none"),
+    "mask's key": (ValueError, batches(), {"mask": "attention_mask"}, "'attention_mask' is not one"),
     "mask's value": (TypeError, batches(), {"mask": lambda batch: [1]}, "gave a list"),
     "include": (ValueError, batches(), {"include": "norm5"}, "include has 'norm5'"),
     "nothing runs": (ValueError, batches(), {"forward": lambda model, batch: batch}, "no norm of the model ran"),

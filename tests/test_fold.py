@@ -252,7 +252,7 @@ LEFT = {
     ),
     "a weight that is computed": (
         lambda: Model(lambda m, x: m.a(m.norm(x)), a=parametrizations.weight_norm(linear())),
-        "with a weight or bias that is no parameter",
+        "with a weight or bias that is not a parameter",
     ),
     "a transposed convolution": (
         lambda: Model(lambda m, x: m.a(m.norm(x).transpose(1, 2)), a=nn.ConvTranspose1d(C, 4, 2)),

@@ -288,7 +288,7 @@ def test_an_adapter_can_leave_a_layer():
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        (lambda norm: derf.NormSpec((6,), nn.Parameter(torch.ones(6))), "its weight is no parameter of its own"),
+        (lambda norm: derf.NormSpec((6,), nn.Parameter(torch.ones(6))), "its weight is not its own parameter"),
         (lambda norm: derf.NormSpec((5,), norm.weight, norm.bias), r"its weight has shape \[6\], not \[5\]"),
         (lambda norm: derf.NormSpec((6,), norm.weight), "further parameters: bias"),
     ],

@@ -328,7 +328,7 @@ def test_a_parametrized_norm_is_refused_unless_it_stays():
 def test_a_norm_with_a_forward_of_its_own_is_refused():
     model = network()
     model[2].forward = lambda x: x
-    with pytest.raises(ValueError, match="^derf: the forward of 2 was exchanged"):
+    with pytest.raises(ValueError, match="^derf: the forward of 2 was replaced"):
         derf.replace_norm(model)
     assert unchanged(model)
 

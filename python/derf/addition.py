@@ -129,10 +129,10 @@ class Addition(ast.NodeTransformer):
             targets = ast.Tuple([ast.Name(name, ast.Store()) for name in (output, variable)], ast.Store())
             with self._where(*tests):
                 statements[at] = ast.Assign([targets], self._call(addition, norm), lineno=0)
-        _Exchange(call, _popped(ast.Name(output, ast.Load()))).visit(statement)
+        _Substitute(call, _popped(ast.Name(output, ast.Load()))).visit(statement)
 
 
-class _Exchange(ast.NodeTransformer):
+class _Substitute(ast.NodeTransformer):
     def __init__(self, old: ast.expr, new: ast.expr) -> None:
         self.old, self.new = old, new
 

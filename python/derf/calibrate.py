@@ -67,59 +67,60 @@ def calibrate(
     progress: bool = True,
     return_report: bool = False,
 ) -> Model | PointwiseNorm | tuple[Model | PointwiseNorm, CalibrationReport]:
-    r"""Exchange every norm of a trained model for a :class:`derf.Derf` that computes what it did, as well as it can.
+    r"""Replace every norm of a trained model by a :class:`derf.Derf` that computes nearly the same.
 
-    A plain :func:`derf.replace_norm` of a trained model leaves little of what it learned. Here alpha, weight and bias
-    of each Derf are fitted to the norm's outputs on some batches of data: alpha by search, weight and bias of each
-    channel by least squares, in float64; shift is 0. That takes seconds and no gradients. The result is close to the
-    original at once, and after a short fine-tuning as good. Build the optimizer after it.
+    Plain :func:`derf.replace_norm` destroys most of what a trained model learned. Here alpha, weight and bias of each
+    Derf are fitted to the norm's outputs on some batches of data: alpha by search, weight and bias of each channel by
+    least squares, in float64; shift is 0. That takes seconds and no gradients. The result is close to the original at
+    once, and as good after a short fine-tuning. Build the optimizer after it.
 
     Args:
         model: a trained model with norms, all those that ``replace_norm`` knows; or one that ``replace_norm`` converted
             and that was not trained since. It is changed in place.
-        batches: some batches of inputs as in training, 8 of 8 are enough; iterated over once. A tensor, a tuple or list
-            of positional arguments, or a mapping of keyword arguments for the model; or anything that forward takes.
-        forward: called as ``forward(model, batch)`` in the place of the model. Where what it (or the model) returns is
-            a loss, one number, or has an attribute or key ``loss``, the report has it before and after.
-        mode: "sequential" fits each layer to the inputs that it gets from a converted model, and to what the norm
+        batches: some batches of inputs as in training; 8 batches of 8 are enough. They are iterated over once. A batch
+            is a tensor, a tuple or list of positional arguments, or a mapping of keyword arguments for the model; or
+            anything that forward takes.
+        forward: called as ``forward(model, batch)`` instead of the model. If what it (or the model) returns is a loss,
+            that is, one number, or has an attribute or key ``loss``, the report has the loss before and after.
+        mode: "sequential" fits each layer to the inputs that it gets in the converted model, and to what the norm
             returned in the original, so that later layers correct earlier ones. "parallel" fits to the inputs of the
             original, in half the time.
-        mask: which positions count: the key of the batch ("attention_mask") or a function of it that gives a tensor,
-            true where there is data and false at padding. A layer whose input has the mask's shape in front of the
-            channels leaves the others out; others use everything, and the report says so.
+        mask: which positions count: the key of the batch ("attention_mask"), or a function of the batch that returns a
+            tensor which is true at data and false at padding. A layer whose input has the mask's shape before the
+            channels leaves out the padding; other layers use everything, and the report says so.
         include, exclude: which norms, as in ``replace_norm``.
-        per_channel: whether each channel has an alpha of its own, searched like the common one; the layers are
-            :class:`derf.PointwiseNorm` then, and the model must have norms.
-        bias: whether norms with a weight alone, as RMSNorm, get a bias. It takes a quarter of what a LLaMA loses. (A
-            fresh model that is to load the result needs it too: ``replace_norm(model, bias=True)``.)
-        refine: steps of gradient descent that follow, on alpha, weight and bias of the Derfs alone, towards the
-            original's outputs on the first 8 batches (its logits, where they are called so). A step takes a forward of
-            the original, and a forward and a backward of the new model. 40 win most of what the regression leaves; use
-            them where that is much, as in models with RMSNorm.
-        progress: whether a line on the terminal says how far it is.
-        return_report: whether (model, report) is returned; see :class:`derf.CalibrationReport`.
+        per_channel: whether each channel has its own alpha, found by the same search. The layers are then
+            :class:`derf.PointwiseNorm`, and the model must still have its norms.
+        bias: whether norms that have only a weight, such as RMSNorm, get a bias. A LLaMA loses a quarter less with it.
+            (A new model that will load the result needs it too: ``replace_norm(model, bias=True)``.)
+        refine: steps of gradient descent afterwards, on alpha, weight and bias of the Derfs only, toward the original's
+            outputs (its logits, if they are called that) on the first 8 batches. A step takes a forward of the
+            original, and a forward and a backward of the new model. 40 steps recover most of what the regression loses.
+            Use them if that is much, as in models with RMSNorm.
+        progress: whether a line on the terminal shows the progress.
+        return_report: whether to return (model, report); see :class:`derf.CalibrationReport`.
 
-    The model runs in eval mode without gradients, and modes are restored. A layer that is called several times, or has
-    several names, is fitted to all its calls. A layer that does not run stays a norm, and the report names it. A norm
-    without weight gets one, with a bias. Memory: the norms' outputs of one batch (sequential), a sample of some 512
-    rows a layer, six sums a channel; with refine a training step's.
+    The model runs in eval mode without gradients; modes are restored afterwards. A layer that is called several times,
+    or has several names, is fitted to all its calls. A layer that does not run stays a norm, and the report names it. A
+    norm without weight gets one, with a bias. Memory: the norms' outputs of one batch (sequential), a sample of about
+    512 rows per layer, six sums per channel; with refine, the memory of a training step.
 
-    Where ``torch.distributed`` is initialised, sums (and refine's gradients) are over all processes, each of which
-    calls this with the same model and batches of its own, before the model is wrapped; the result is the same on all.
+    If ``torch.distributed`` is initialized, sums (and the gradients of refine) are over all processes. Each calls this
+    with the same model and its own batches, before the model is wrapped. The result is the same in all of them.
 
-    ``restore_norm`` puts norms back with the fitted weights, which are not the original's: keep a copy.
+    ``restore_norm`` puts the norms back with the fitted weights, which are not the original ones: keep a copy.
 
     Returns:
-        The model; where it is a norm itself, the layer in its place.
+        The model; if it is a norm itself, the new layer.
 
     Raises:
-        TypeError: where model is no ``nn.Module``, or is compiled, scripted or distributed; where batches are no
+        TypeError: if model is not an ``nn.Module``, or is compiled, scripted or distributed; if batches is not an
             iterable of batches.
-        ValueError: where mode is unknown; where batches are empty, have NaN or are on another device; where the model
-            has no norm, or a Derf that was trained since ``replace_norm``; where a layer's inputs or outputs are not
-            finite or do not vary. The message names the layer.
+        ValueError: if mode is unknown; if batches are empty, have NaN or are on another device; if the model has no
+            norm, or a Derf that was trained since ``replace_norm``; if a layer's inputs or outputs are not finite or do
+            not vary. The message names the layer.
 
-    After an error the model is as it was.
+    After an error the model is as it was before.
 
     >>> import torch, derf
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.LayerNorm(32), torch.nn.Linear(32, 2))
@@ -162,7 +163,7 @@ def calibrate(
 
 
 class _Run:
-    """The forwards. Hooks on the norms put the Derfs' outputs in the place of theirs; the model is not changed."""
+    """The forwards. Hooks on the norms put the Derfs' outputs in place of theirs; the model is not changed."""
 
     def __init__(
         self,
@@ -325,7 +326,7 @@ class _Run:
             return None
         if isinstance(self.mask, str):
             if not isinstance(batch, Mapping) or self.mask not in batch:
-                raise ValueError(f"derf: mask must be a key of every batch, but {self.mask!r} is none")
+                raise ValueError(f"derf: mask must be a key of every batch, but {self.mask!r} is not one")
             found = batch[self.mask]
         else:
             found = self.mask(batch)

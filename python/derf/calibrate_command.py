@@ -42,7 +42,7 @@ def calibrate_command(arguments: argparse.Namespace) -> str:
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be positive, but is {getattr(arguments, name)}")
     if arguments.timm and not arguments.checkpoint:
-        raise ValueError("--timm needs --checkpoint: what is not trained has nothing to keep")
+        raise ValueError("--timm needs --checkpoint: an untrained model has nothing to keep")
     if not arguments.data.exists():
         raise ValueError(f"--data {arguments.data} does not exist")
     if not arguments.out.parent.is_dir():

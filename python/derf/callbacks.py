@@ -7,20 +7,21 @@ from .monitor import Monitor
 
 
 def for_transformers(every: int = 50, **options: Any) -> Any:
-    """A callback for ``transformers.Trainer(callbacks=[...])`` that watches the model's layers in training.
+    """Return a callback for ``transformers.Trainer(callbacks=[...])`` that watches the model's layers in training.
 
-    What :meth:`derf.Monitor.as_dict` has goes into each log, and so into ``trainer.state.log_history`` and to what
-    prints logs. A reporter that the Trainer called before (TensorBoard, W&B) sees it from the callback that is
-    first: ``trainer.callback_handler.callbacks.insert(0, callback)``.
+    What :meth:`derf.Monitor.as_dict` returns goes into each log, and so into ``trainer.state.log_history`` and to what
+    prints logs. A reporter that the Trainer calls earlier (TensorBoard, W&B) sees it if the callback is first:
+    ``trainer.callback_handler.callbacks.insert(0, callback)``.
 
     Args:
-        every: forwards, as in :class:`derf.Monitor`; options likewise.
+        every: forwards, as in :class:`derf.Monitor`.
+        options: further arguments of :class:`derf.Monitor`.
 
     Attributes:
-        monitor: the :class:`derf.Monitor`, from the beginning of the training on.
+        monitor: the :class:`derf.Monitor`, from the start of training on.
 
     Raises:
-        ImportError: where transformers is not installed.
+        ImportError: if transformers is not installed.
     """
     try:
         from transformers import TrainerCallback
@@ -49,16 +50,18 @@ def for_transformers(every: int = 50, **options: Any) -> Any:
 
 
 def for_lightning(every: int = 50, **options: Any) -> Any:
-    """A callback for Lightning's ``Trainer(callbacks=[...])`` that watches the module's layers and logs what it sees.
+    """Return a callback for Lightning's ``Trainer(callbacks=[...])`` that watches the module's layers and logs what it
+    sees.
 
     Args:
-        every: batches, as in :class:`derf.Monitor`; options likewise.
+        every: batches, as in :class:`derf.Monitor`.
+        options: further arguments of :class:`derf.Monitor`.
 
     Attributes:
-        monitor: the :class:`derf.Monitor`, from the beginning of the training on.
+        monitor: the :class:`derf.Monitor`, from the start of training on.
 
     Raises:
-        ImportError: where neither lightning nor pytorch_lightning is installed.
+        ImportError: if neither lightning nor pytorch_lightning is installed.
     """
     for package in ("lightning.pytorch", "pytorch_lightning"):
         try:

@@ -7,25 +7,24 @@ if TYPE_CHECKING:
 
 
 def compile_passes() -> "CompilePasses":
-    """Let ``torch.compile`` fuse layers with what stands around them, from now on.
+    """Let ``torch.compile`` fuse layers with what is around them, from now on.
 
     ========================================== ========================================================
-    what a graph has                           what it becomes
+    a graph contains                           what it becomes
     ========================================== ========================================================
     ``x = r + b``, then a layer of x           ``add_pointwise_norm``
     the same with ``x = r + gate * b``         likewise, with a gate of a channel, sample or group
     ``layer(x) * (1 + scale) + shift``         ``pointwise_norm`` with weight, bias and weight_offset=1
     ========================================== ========================================================
 
-    That holds across the borders of modules, and for the backward too. It is done where dtypes and layouts are the same
-    and nothing in between could change a tensor. Results are equal within rounding: a product or a sum of two gradients
-    is not rounded before it is added. What was compiled before is not compiled again.
+    This works across the borders of modules, and for the backward too. It is done if dtypes and layouts are the same
+    and nothing in between could change a tensor. Results are equal within rounding: a product, or a sum of two
+    gradients, is not rounded before it is added. What is already compiled is not compiled again.
 
     It is off by default: on the CPU it was no faster than the addition that ``torch.compile`` generates.
 
-    Returns:
-        A handle that is a context manager too, with a method ``disable()`` and ``fused``, the numbers of fusions. A
-        graph that comes from Inductor's cache is not counted.
+    Returns: A handle that is also a context manager, with a method ``disable()`` and ``fused``, the numbers of fusions.
+        A graph that comes from Inductor's cache is not counted.
 
     >>> import torch, derf
     >>> layer = derf.Derf(8)

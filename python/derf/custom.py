@@ -1,4 +1,4 @@
-"""A user's own function in the place of one of the family: the same formula in plain PyTorch, under autograd."""
+"""A user's own function in place of one of the family: the same formula in plain PyTorch, under autograd."""
 
 import warnings
 from collections.abc import Callable

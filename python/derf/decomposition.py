@@ -9,9 +9,9 @@ from torch._ops import OpOverload
 
 
 def decompositions() -> dict[OpOverload, Callable[..., Any]]:
-    """Return what each operator is in core ATen operators: a table for whatever takes decompositions.
+    """Return what each operator is in core ATen operators: a table for everything that takes decompositions.
 
-    An exported program that went through it runs where derf is not installed:
+    An exported program that was decomposed with it runs where derf is not installed:
 
     >>> import torch, derf
     >>> program = torch.export.export(derf.Derf(4), (torch.randn(2, 4),))

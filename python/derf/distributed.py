@@ -238,7 +238,7 @@ class DerfParallel(ParallelStyle):
     The parameters of the mesh's first rank are broadcast.
 
     Raises:
-        TypeError: where dim is no int, or the module no ``derf.PointwiseNorm``.
+        TypeError: if dim is not an int, or the module no ``derf.PointwiseNorm``.
 
     >>> import derf.distributed
     >>> plan = {"norm": derf.distributed.DerfParallel(), "mlp.norm": derf.distributed.DerfParallel(dim=-1)}

@@ -57,31 +57,31 @@ class FoldReport:
 
 
 def fold(model: nn.Module, *args: Any, **kwargs: Any) -> FoldReport:
-    """Put weight and bias of each layer into the Linears and convolutions that read it, for inference.
+    """Move weight and bias of each layer into the Linears and convolutions that read it, for inference.
 
-    They are multiplied into the reader's weight and added to its bias (made where there is none), in float64 and
-    rounded once; the layer has alpha and shift left and computes f(alpha x + s) alone. Outputs are equal within
+    They are multiplied into the reader's weight and added to its bias (which is created if there is none), in float64
+    and rounded once. The layer keeps alpha and shift and computes only f(alpha x + s). Outputs are equal within
     rounding. It works for :class:`derf.Derf`, :class:`derf.DyT` and every :class:`derf.PointwiseNorm`.
 
-    A layer is folded where everything that reads it, in every call, is a Linear (``addmm`` included, as in GPT-2's
-    Conv1D) or a convolution whose weight nothing else reads; what leaves channels where they are may stand between.
-    That is taken from the graph of ``torch.export`` for these arguments: it holds for calls that take the same way
+    A layer is folded if everything that reads it, in every call, is a Linear (including ``addmm``, as in GPT-2's
+    Conv1D) or a convolution whose weight nothing else reads. Operations that leave channels in place may come between.
+    That is taken from the graph of ``torch.export`` for these arguments, so it holds for calls that take the same path
     through the model's Python code. A convolution that pads with zeros does not see a bias there: it gets the weight,
-    and the layer keeps bias / weight. All else is left, and the report says why.
+    and the layer keeps bias / weight. All other layers are left, and the report says why.
 
-    Checkpoints of the model no longer fit afterwards; fold after loading. Weights that are shared are left.
+    Checkpoints of the model no longer fit afterwards; fold after loading. Shared weights are left.
 
     Args:
-        model: in eval mode on all its modules; it is changed in place.
+        model: in eval mode, with all its modules; it is changed in place.
         args, kwargs: an example of what the model is called with.
 
     Returns:
         A :class:`derf.FoldReport`.
 
     Raises:
-        TypeError: where model is no ``nn.Module``, or is or contains a scripted, compiled or distributed module.
-        ValueError: where a module is in training mode.
-        RuntimeError: where torch.export cannot trace the model with these arguments; it is then as it was.
+        TypeError: if model is not an ``nn.Module``, or is or contains a scripted, compiled or distributed module.
+        ValueError: if a module is in training mode.
+        RuntimeError: if torch.export cannot trace the model with these arguments. The model is unchanged then.
 
     >>> import torch, derf
     >>> model = torch.nn.Sequential(derf.Derf(4), torch.nn.Linear(4, 2)).eval()
@@ -175,7 +175,7 @@ def _readers(layer: PointwiseNorm, calls: list[Call], owners: _Owners) -> list[R
                 continue
             parameter = owners.parameters.get(name)
             if type(parameter) is not nn.Parameter or not parameter.is_floating_point():
-                raise Unfoldable(f"{name} is no plain floating-point parameter")
+                raise Unfoldable(f"{name} is not a plain floating-point parameter")
             if not owners.alone(parameter):
                 raise Unfoldable(f"{name} is shared")
         if not reader.others <= nodes:

@@ -21,29 +21,28 @@ def derf(
     """Return ``weight * erf(alpha * input + shift) + bias``, computed in one pass over input.
 
     Args:
-        input: of any shape and strides; float64, float32, float16 or bfloat16.
-        alpha: one element, of shape [1] or []; multiplies input. Dtype of input, or float32 beside a 16-bit input.
+        input: any shape and strides; float64, float32, float16 or bfloat16.
+        alpha: one element, of shape [1] or []; multiplies input. Dtype of input, or float32 with a 16-bit input.
         shift: one element, like alpha and of its dtype; added before the error function.
-        weight: one factor a channel, or None for 1. Its shape is that of the last dimensions of input (any number of
-            them, as in ``torch.nn.functional.layer_norm``), or ``[input.size(channel_dim)]`` where channel_dim is not
-            the last dimension. Dtype of input, or float32 beside a 16-bit input.
-        bias: one summand a channel, or None for 0; shape and dtype as for weight.
+        weight: one factor per channel, or None for 1. Its shape is that of the last dimensions of input (any number of
+            them, as in ``torch.nn.functional.layer_norm``), or ``[input.size(channel_dim)]`` if channel_dim is not the
+            last dimension. Dtype of input, or float32 with a 16-bit input.
+        bias: one value per channel that is added, or None for 0; shape and dtype as for weight.
         channel_dim: the dimension of the channels: -1 (default) or, for images of shape [N, C, H, W], 1.
-        out: where the output is written, instead of fresh memory: a tensor of input's shape, dtype and device and any
-            strides. It may be input itself; else it must not overlap input. For inference: nothing may require a
-            gradient. On a CPU a fresh large output costs more than the computation.
+        out: where the output is written, instead of new memory: a tensor of input's shape, dtype and device with any
+            strides. It may be input itself; otherwise it must not overlap input. For inference: nothing may require a
+            gradient. On a CPU, a new large output costs more than the computation.
 
-    Returns:
-        ``out`` if it is given. Else a tensor of input's shape and dtype; dense, with the order of dimensions in memory
-        that input has. Arithmetic is in float32 (float64 for float64). NaN gives NaN, and an infinite input gives
+    Returns: ``out`` if it is given. Otherwise a tensor of input's shape and dtype; dense, with input's order of
+        dimensions in memory. Arithmetic is in float32 (float64 for float64). NaN gives NaN, and an infinite input gives
         bias ± weight.
 
-    Differentiable with respect to all five tensors, twice and more; deterministic, on any number of threads.
+    Differentiable with respect to all five tensors, twice and more. Deterministic, on any number of threads.
 
     Raises:
-        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Likewise for
-            an ``out`` that overlaps another tensor in part, or where something requires a gradient.
-        IndexError: where channel_dim is not a dimension of input.
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Also for an
+            ``out`` that overlaps another tensor in part, or if something requires a gradient.
+        IndexError: if channel_dim is not a dimension of input.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
 
@@ -83,24 +82,24 @@ def pointwise_norm(
     """Return ``(weight + weight_offset) * f(alpha * input + shift) + bias``, computed in one pass over input.
 
     Args:
-        input: of any shape and strides; float64, float32, float16 or bfloat16.
-        alpha: one element, of shape [1] or [], or one for each channel: the shape of the last dimensions of input, or
-            ``[input.size(channel_dim)]`` where channel_dim is not the last dimension. Dtype of input, or float32 beside
-            a 16-bit input.
+        input: any shape and strides; float64, float32, float16 or bfloat16.
+        alpha: one element, of shape [1] or [], or one per channel: the shape of the last dimensions of input, or
+            ``[input.size(channel_dim)]`` if channel_dim is not the last dimension. Dtype of input, or float32 with a
+            16-bit input.
         shift: like alpha, of its shape and dtype, or None for 0.
-        weight: one factor for each channel, or None for 1. Shape as alpha's for each channel; before that it may have
-            leading dimensions of input's size or 1, for factors that differ from group to group: [B, 1, C] beside an
-            input of [B, S, C]. Any strides; dtype of input, or float32 beside a 16-bit input.
-        bias: one summand for each channel, or None for 0; dimensions and dtype as for weight.
+        weight: one factor per channel, or None for 1. Shape as for an alpha per channel. Before that it may have
+            leading dimensions of input's size or 1, for factors that differ between groups: [B, 1, C] for an input of
+            [B, S, C]. Any strides; dtype of input, or float32 with a 16-bit input.
+        bias: one value per channel that is added, or None for 0; dimensions and dtype as for weight.
         function: a name from :func:`derf.functions`, or a function of your own from tensor to tensor, element by
             element, which runs as plain PyTorch under autograd; a warning says so once.
         channel_dim: the dimension of the channels: -1 (default) or, for images of shape [N, C, H, W], 1.
-        weight_offset: what is added to weight: 1 where a weight of 0 means a factor of 1.
-        out: where the output is written, instead of fresh memory: a tensor of input's shape, dtype and device and any
-            strides. It may be input itself; else it must not overlap input. For inference: nothing may require a
-            gradient. On a CPU a fresh large output costs more than the computation.
+        weight_offset: added to weight: 1 if a weight of 0 means a factor of 1.
+        out: where the output is written, instead of new memory: a tensor of input's shape, dtype and device with any
+            strides. It may be input itself; otherwise it must not overlap input. For inference: nothing may require a
+            gradient. On a CPU, a new large output costs more than the computation.
 
-    What is between ``u = alpha * input + shift`` and weight can be studied, in this order:
+    Options for studies, applied between ``u = alpha * input + shift`` and weight, in this order:
 
     ================ ======= ====================================================
     option           default what it does
@@ -114,18 +113,17 @@ def pointwise_norm(
     ``sign``         1       ``v = sign * v``; 1 or -1
     ================ ======= ====================================================
 
-    Returns:
-        ``out`` if it is given. Else a tensor of input's shape and dtype; dense, with the order of dimensions in memory
-        that input has. Arithmetic is in float32 (float64 for float64). NaN gives NaN.
+    Returns: ``out`` if it is given. Otherwise a tensor of input's shape and dtype; dense, with input's order of
+        dimensions in memory. Arithmetic is in float32 (float64 for float64). NaN gives NaN.
 
-    Differentiable with respect to all five tensors, twice and more; deterministic, on any number of threads. Where a
-    clip or a dead zone cuts, the slope is that of ``torch.clamp``.
+    Differentiable with respect to all five tensors, twice and more. Deterministic, on any number of threads. At the
+    edges of a clip or a dead zone, the slope is that of ``torch.clamp``.
 
     Raises:
-        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Likewise for
-            an ``out`` that overlaps another tensor in part, or where something requires a gradient.
-        ValueError: for a function that is not known, and options that cannot be or contradict each other.
-        IndexError: where channel_dim is not a dimension of input.
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Also for an
+            ``out`` that overlaps another tensor in part, or if something requires a gradient.
+        ValueError: for an unknown function, and for options that are invalid or contradict each other.
+        IndexError: if channel_dim is not a dimension of input.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938; the options are those of its section 3.
 
@@ -165,34 +163,31 @@ def add_pointwise_norm(
     """Return ``(output, sum)``: the residual connection and the layer after it, computed in one pass.
 
     ``sum = residual + gate * input`` and ``output = (weight + weight_offset) * f(alpha * sum + shift) + bias``. The sum
-    is rounded to its dtype first, so that output is what :func:`pointwise_norm` gives for it. The backward gives all
+    is rounded to its dtype first, so output is what :func:`pointwise_norm` gives for it. The backward gives all
     gradients in one pass too. Without a gate, residual's gradient is input's: one tensor serves both, unless their
     dtypes differ.
 
     Args:
         input: what is added, of any shape and strides; float64, float32, float16 or bfloat16.
-        residual: what it is added to, of input's shape. Dtype of input, or float32 beside a 16-bit input.
-        alpha, shift, weight, bias, channel_dim, weight_offset: as for :func:`pointwise_norm`, beside input's dtype.
-        gate: what input is multiplied by, or None for 1. One factor for each channel, shape [C], or for each group, as
-            weight may have them; any of its dimensions may be 1: [B, 1, 1] (drop path) or [B, 1, C] (adaLN) beside an
-            input of [B, S, C]. Beside images, whose channel_dim is 1, it may also have all dimensions of input, with 1
-            in the place of those after the channels. Any strides; dtype of input, or float32 beside a 16-bit input.
+        residual: what it is added to, of input's shape. Dtype of input, or float32 with a 16-bit input.
+        alpha, shift, weight, bias, channel_dim, weight_offset: as for :func:`pointwise_norm`, with input's dtype.
+        gate: what input is multiplied by, or None for 1. One factor per channel, shape [C], or per group, as for
+            weight; any of its dimensions may be 1: [B, 1, 1] (drop path) or [B, 1, C] (adaLN) for an input of [B, S,
+            C]. For images, whose channel_dim is 1, it may also have all dimensions of input, with 1 for those after the
+            channels. Any strides; dtype of input, or float32 with a 16-bit input.
         function: a name from :func:`derf.functions`.
 
-    Returns:
-        output: of input's shape and dtype.
-        sum: of input's shape and residual's dtype.
+    Returns: A tuple. The output has input's shape and dtype, the sum has input's shape and residual's dtype. Both are
+        dense, with input's order of dimensions in memory. Arithmetic is in float32 (float64 for float64). NaN gives
+        NaN.
 
-        Both are dense, with the order of dimensions in memory that input has. Arithmetic is in float32 (float64 for
-        float64). NaN gives NaN.
-
-    Differentiable with respect to all seven tensors, twice and more; deterministic, on any number of threads. Of
-    input's size the backward keeps the sum alone, and input where a gradient of gate is wanted.
+    Differentiable with respect to all seven tensors, twice and more. Deterministic, on any number of threads. Of
+    input's size, the backward keeps only the sum, and input if a gradient of gate is wanted.
 
     Raises:
         RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument.
-        ValueError: for a function that is not known, and a weight_offset that cannot be.
-        IndexError: where channel_dim is not a dimension of input.
+        ValueError: for an unknown function, and for an invalid weight_offset.
+        IndexError: if channel_dim is not a dimension of input.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938, for the function; the fusion is that of
     pre-norm Transformer blocks.
@@ -239,28 +234,27 @@ def quantized_pointwise_norm(
 ) -> Tensor | tuple[Tensor, ...]:
     """Return ``((weight + weight_offset) * f(alpha * input + shift) + bias) / scale`` as 8-bit numbers, in one pass.
 
-    The result is rounded to nearest, ties to even, and saturates: beyond the largest number of dtype, infinities
-    included, it is that number. NaN stays NaN in the float8 types and is 0 as int8. Arithmetic is in float32 (float64
-    for float64), and the division is a multiplication by ``1 / scale`` in that type, as in PyTorch's own
+    The result is rounded to nearest, ties to even, and saturates: values beyond the largest number of dtype, infinities
+    included, become that number. NaN stays NaN in the float8 types and becomes 0 in int8. Arithmetic is in float32
+    (float64 for float64). The division is a multiplication by ``1 / scale`` in that type, as in PyTorch's
     ``quantize_per_tensor``. For inference: nothing may require a gradient.
 
     Args:
         input, alpha, shift, weight, bias, channel_dim, weight_offset: as for :func:`pointwise_norm`.
-        scale: one positive number, or one for each channel: shape ``[input.size(channel_dim)]``. float32. On a CPU its
-            values are checked. ``derf.output_bound`` tells what no output exceeds.
+        scale: one positive number, or one per channel: shape ``[input.size(channel_dim)]``. float32. On a CPU its
+            values are checked. ``derf.output_bound`` returns what no output exceeds.
         dtype: ``torch.int8``, ``torch.float8_e4m3fn`` or ``torch.float8_e5m2``.
         residual, gate: as for :func:`add_pointwise_norm`; then f is applied to ``residual + gate * input``.
-        unquantized: whether the output itself is returned as well, of input's dtype.
+        unquantized: whether the output itself is returned as well, with input's dtype.
         function: a name from :func:`derf.functions`.
 
-    Returns:
-        The 8-bit tensor, of input's shape; or a tuple of it, the output where ``unquantized``, and the sum where there
-        is a residual. All are dense, with the order of dimensions in memory that input has.
+    Returns: The 8-bit tensor, of input's shape. If unquantized or with a residual, a tuple of it, of the output if
+        unquantized, and of the sum if there is a residual. All are dense, with input's order of dimensions in memory.
 
     Raises:
-        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Likewise
-            where something requires a gradient.
-        ValueError: for a function that is not known, and a scale that is not positive and finite.
+        RuntimeError: for a wrong dtype, device or shape, before any work; the message names the argument. Also if
+            something requires a gradient.
+        ValueError: for an unknown function, and for a scale that is not positive and finite.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938, for the function; the formats are those of
     "FP8 Formats for Deep Learning", arXiv 2209.05433.

@@ -19,9 +19,9 @@ class PointwiseFunction:
         formula: f(u) as a Python expression in u, made of numbers, pi, e, arithmetic and the functions abs, sign, sqrt,
             exp, log, erf, tanh, atan, sin, asinh and clip(value, low, high).
         bound: the largest absolute value, or inf.
-        float32_ulp: how far a float32 value may be off, in units of the last place.
-        monotone: whether it never falls.
-        source: the paper that has it.
+        float32_ulp: the largest allowed error of a float32 value, in units of the last place.
+        monotone: whether the function never decreases.
+        source: the paper that it is from.
     """
 
     name: str

@@ -51,18 +51,18 @@ class FuseReport:
 def fuse(model: nn.Module, *, gates: bool = False) -> FuseReport:
     """Compute residual connections in the calls of the layers after them: ``derf::add_pointwise_norm``, in one pass.
 
-    Wherever the forward of a module gives a sum to a layer, as ``self.norm(a + b)`` or ``x = a + b`` and
-    ``self.norm(x)`` next, the two become one call that returns both. timm's ``Block``, ``torch.nn``'s Transformer
-    layers, the blocks of Transformers' GPT-2, LLaMA and BERT and of models written like them have this form. Call it
-    after :func:`derf.replace_norm`.
+    If the forward of a module passes a sum to a layer, as ``self.norm(a + b)``, or as ``x = a + b`` followed by
+    ``self.norm(x)``, the two become one call that returns both. timm's ``Block``, ``torch.nn``'s Transformer layers,
+    the blocks of Transformers' GPT-2, LLaMA and BERT, and models written like them have this form. Call it after
+    :func:`derf.replace_norm`.
 
-    A forward is rewritten where its source compiles to the very bytecode that runs, so that nothing else of it changes.
-    The module gets a class of the same name: state dict, copies, pickles, checkpointing and torch.compile work as
-    before; torch.jit.script does not. In each call the sum is fused where the two tensors have the same shape, strides
-    and dtype and the layer has no hooks; elsewhere it is computed as before. Outputs are the same bits. In the backward
-    two gradients are added before they are rounded, not after.
+    A forward is rewritten only if its source compiles to the very bytecode that runs, so that nothing else of it
+    changes. The module gets a class of the same name: state dict, copies, pickles, checkpointing and torch.compile work
+    as before; torch.jit.script does not. In each call the sum is fused if the two tensors have the same shape, strides
+    and dtype and the layer has no hooks; otherwise it is computed as before. Outputs have the same bits. In the
+    backward, two gradients are added before they are rounded, not after.
 
-    A sum that one block returns and the next one's layer reads is left: :func:`derf.compile_passes` fuses such ones.
+    A sum that one block returns and the next one's layer reads is left; :func:`derf.compile_passes` fuses such sums.
 
     Args:
         model: changed in place.
@@ -71,10 +71,10 @@ def fuse(model: nn.Module, *, gates: bool = False) -> FuseReport:
             same.
 
     Returns:
-        A :class:`derf.FuseReport`. :func:`derf.unfuse` takes the change back.
+        A :class:`derf.FuseReport`. :func:`derf.unfuse` undoes the change.
 
     Raises:
-        TypeError: where model is no ``nn.Module``, or is or contains a scripted, compiled or distributed module.
+        TypeError: if model is not an ``nn.Module``, or is or contains a scripted, compiled or distributed module.
 
     >>> import torch, derf
     >>> model = derf.replace_norm(torch.nn.TransformerEncoderLayer(16, 2, norm_first=True))
@@ -116,13 +116,13 @@ def fuse(model: nn.Module, *, gates: bool = False) -> FuseReport:
 
 
 def unfuse(model: nn.Module) -> None:
-    """Take back what :func:`derf.fuse` did.
+    """Undo :func:`derf.fuse`.
 
     Args:
-        model: changed in place; one that was copied or loaded since then, or is fused in part or not at all, will do.
+        model: changed in place. It may have been copied or loaded since, and may be fused in part or not at all.
 
     Raises:
-        TypeError: where model is no ``nn.Module``.
+        TypeError: if model is not an ``nn.Module``.
 
     >>> import torch, derf
     >>> model = derf.replace_norm(torch.nn.TransformerEncoderLayer(16, 2))

@@ -29,7 +29,7 @@ class AddDerf(Derf):
         alpha, shift, weight, bias: as :class:`Derf`'s.
 
     Raises:
-        TypeError, ValueError: for arguments that cannot be; the message names the argument.
+        TypeError, ValueError: for invalid arguments; the message names the argument.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938, for the function.
 
@@ -83,7 +83,7 @@ def obstacle(layer: nn.Module) -> str | None:
     if type(layer) not in _LAYERS:
         return f"{type(layer).__name__} has a forward of its own"
     if "forward" in layer.__dict__:
-        return "its forward was exchanged"
+        return "its forward was replaced"
     if layer.inplace:
         return "it writes over the sum"
     if not isinstance(layer.function, str):
@@ -106,7 +106,7 @@ def is_gate(module: nn.Module) -> bool:
 def added(left: Tensor, right: Tensor, norm: Any, *gates: Any) -> tuple[list[Tensor], Tensor]:
     """``[norm(sum)], sum`` of ``sum = left + right``, right passed through gates first: in one call where possible.
 
-    It stands in the forwards that :func:`derf.fuse` rewrites. Layers may have been exchanged or got hooks since then.
+    It stands in the forwards that :func:`derf.fuse` rewrites. Layers may have been replaced since, or have hooks.
     """
     if _add_alike(left, right) and obstacle(norm) is None and not _module._has_any_global_hook():
         gate = None

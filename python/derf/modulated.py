@@ -13,18 +13,18 @@ _HALF = (torch.float16, torch.bfloat16)
 class ModulatedDerf(Derf):
     r"""The layer :math:`y = \mathrm{erf}(\alpha x + s) \cdot (1 + \text{scale}) + \text{shift}` of adaLN, in one call.
 
-    It takes the place of a LayerNorm and the modulation behind it. scale and shift are read where they lie: the chunks
-    of one Linear's output, [B, 6 C], are not copied. Their gradients are summed over what shares them.
+    It replaces a LayerNorm and the modulation after it. scale and shift are read in place: the chunks of one Linear's
+    output, [B, 6 C], are not copied. Their gradients are summed over what shares them.
 
     Args:
         normalized_shape: the number of channels, the last dimension of the input.
         alpha_init: where the learnable scalar alpha starts.
         shift_init: where the learnable scalar s starts.
-        elementwise_affine: whether there are a weight and a bias of the layer's own, applied before the modulation.
-            Most adaLN models have none.
-        bias: whether there is a bias; of effect only where elementwise_affine is true.
+        elementwise_affine: whether the layer has its own weight and bias, applied before the modulation. Most adaLN
+            models have none.
+        bias: whether there is a bias, if elementwise_affine is true.
         device: where the parameters are.
-        dtype: the parameters' dtype; the input has the same one, or a 16-bit one beside float32 parameters.
+        dtype: the parameters' dtype; the input has the same one, or a 16-bit one with float32 parameters.
 
     Shape:
         input: [B, \*, C]. scale and shift: [B, C], one row for each sample; or input's number of dimensions, each of
@@ -35,10 +35,10 @@ class ModulatedDerf(Derf):
         weight, bias: parameters of shape [C], or None.
 
     Raises:
-        TypeError, ValueError: for arguments that cannot be; the message names the argument.
+        TypeError, ValueError: for invalid arguments; the message names the argument.
 
-    Source: adaLN is of "Scalable Diffusion Models with Transformers", arXiv 2212.09748; Derf in its place, of
-    "Stronger Normalization-Free Transformers", arXiv 2512.10938.
+    Source: adaLN is of "Scalable Diffusion Models with Transformers", arXiv 2212.09748; Derf in its place, of "Stronger
+    Normalization-Free Transformers", arXiv 2512.10938.
 
     >>> import torch, derf
     >>> layer = derf.ModulatedDerf(4)

@@ -88,7 +88,7 @@ def checked_study(function: Function, **options: float | None) -> dict[str, floa
 
 
 class PointwiseNorm(nn.Module):
-    r"""The layer :math:`y = \gamma \cdot f(\alpha x + s) + \beta`, in the place of a normalization layer.
+    r"""The layer :math:`y = \gamma \cdot f(\alpha x + s) + \beta`, in place of a normalization layer.
 
     Args:
         normalized_shape: the number of channels, or the sizes of the last dimensions of the input, as in
@@ -100,33 +100,33 @@ class PointwiseNorm(nn.Module):
         shift: whether there is a shift.
         per_channel: whether alpha and shift have an element for each channel instead of one for all.
         elementwise_affine: whether there are a weight (starts at 1) and a bias (starts at 0) for each channel.
-        bias: whether there is a bias; of effect only where elementwise_affine is true.
+        bias: whether there is a bias, if elementwise_affine is true.
         channel_dim: the input's dimension of the channels: -1 (default) for the last ones, 1 for [N, C, H, W].
-        dead_zone: width of the range around 0 that is cut out of f's argument, to either side.
-        input_shift: what is added to f's argument.
-        linear_mix: the part of the result that is the argument itself instead of f.
+        dead_zone: width of the range around 0, on either side, that is cut out of f's argument.
+        input_shift: added to f's argument.
+        linear_mix: the share of the result that is the argument itself instead of f.
         clip: the largest absolute value of that; None for no limit.
-        output_shift: what is added to that.
-        sign: 1, or -1 for the negative of it all. :func:`derf.functional.pointwise_norm` has these six as formulas.
-        inplace: whether the output is written over the input, which saves memory and, on a CPU, most of the time of a
-            large input. For inference, and only where nothing else reads the input: in a pre-norm Transformer the
-            residual connection does. An error where a gradient is needed.
+        output_shift: added to that.
+        sign: 1, or -1 to negate it all. :func:`derf.functional.pointwise_norm` has these six as formulas.
+        inplace: whether the output is written over the input. That saves memory and, on a CPU, most of the time for a
+            large input. It is for inference, and only if nothing else reads the input: in a pre-norm Transformer the
+            residual connection does. It is an error if a gradient is needed.
         device: where the parameters are.
-        dtype: the parameters' dtype; the input has the same one, or a 16-bit one beside float32 parameters.
+        dtype: the parameters' dtype; the input has the same one, or a 16-bit one with float32 parameters.
 
     Shape:
         Input and output: any shape whose last dimensions (or dimension channel_dim) are normalized_shape.
 
     Attributes:
-        alpha: parameter of shape [1], or of normalized_shape where per_channel.
+        alpha: parameter of shape [1], or of normalized_shape if per_channel.
         shift: likewise, or None.
         weight: parameter of shape normalized_shape, or None.
         bias: parameter of shape normalized_shape, or None.
-        eps: NaN. PyTorch's Transformer layers compute a LayerNorm with their norms' weights in evaluation mode, unless
+        eps: NaN. In eval mode, PyTorch's Transformer layers compute a LayerNorm with the weights of their norms, unless
             the eps of the two differ; NaN differs from itself.
 
     Raises:
-        TypeError, ValueError: for arguments that cannot be; the message names the argument.
+        TypeError, ValueError: for invalid arguments; the message names the argument.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
 
@@ -313,7 +313,7 @@ class PointwiseNorm(nn.Module):
 
 
 class Derf(PointwiseNorm):
-    r"""The layer :math:`y = \gamma \cdot \mathrm{erf}(\alpha x + s) + \beta`, in the place of a normalization layer.
+    r"""The layer :math:`y = \gamma \cdot \mathrm{erf}(\alpha x + s) + \beta`, in place of a normalization layer.
 
     It is the :class:`PointwiseNorm` of erf.
 
@@ -323,13 +323,13 @@ class Derf(PointwiseNorm):
         alpha_init: where the learnable scalar alpha starts.
         shift_init: where the learnable scalar shift starts.
         elementwise_affine: whether there are a weight (starts at 1) and a bias (starts at 0) for each channel.
-        bias: whether there is a bias; of effect only where elementwise_affine is true.
+        bias: whether there is a bias, if elementwise_affine is true.
         channel_dim: the input's dimension of the channels: -1 (default) for the last ones, 1 for [N, C, H, W].
-        inplace: whether the output is written over the input, which saves memory and, on a CPU, most of the time of a
-            large input. For inference, and only where nothing else reads the input: in a pre-norm Transformer the
-            residual connection does. An error where a gradient is needed.
+        inplace: whether the output is written over the input. That saves memory and, on a CPU, most of the time for a
+            large input. It is for inference, and only if nothing else reads the input: in a pre-norm Transformer the
+            residual connection does. It is an error if a gradient is needed.
         device: where the parameters are.
-        dtype: the parameters' dtype; the input has the same one, or a 16-bit one beside float32 parameters.
+        dtype: the parameters' dtype; the input has the same one, or a 16-bit one with float32 parameters.
 
     Shape:
         Input and output: any shape whose last dimensions (or dimension channel_dim) are normalized_shape.
@@ -343,7 +343,7 @@ class Derf(PointwiseNorm):
     Parameters have the names and shapes of the authors' own code, so that its checkpoints load.
 
     Raises:
-        TypeError, ValueError: for arguments that cannot be; the message names the argument.
+        TypeError, ValueError: for invalid arguments; the message names the argument.
 
     Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
 
@@ -394,13 +394,13 @@ class DyT(PointwiseNorm):
     r"""The layer :math:`y = \gamma \cdot \tanh(\alpha x) + \beta` of "Transformers without Normalization".
 
     It is the :class:`PointwiseNorm` of tanh without a shift. Parameters have the names and shapes of its authors' own
-    ``DynamicTanh`` (alpha [1], weight, bias), so that its checkpoints load.
+    ``DynamicTanh`` (alpha [1], weight, bias), so that its checkpoints load. What their module calls
+    ``channels_last=False`` is ``channel_dim=1`` here.
 
     Args:
         normalized_shape: the number of channels, or the sizes of the last dimensions of the input.
         alpha_init: where the learnable scalar alpha starts.
-        elementwise_affine, bias, channel_dim, inplace, device, dtype: as for :class:`PointwiseNorm`. Where their
-            module says ``channels_last=False``, channel_dim is 1.
+        elementwise_affine, bias, channel_dim, inplace, device, dtype: as for :class:`PointwiseNorm`.
 
     Source: arXiv 2503.10622, github.com/jiachenzhu/DyT.
 

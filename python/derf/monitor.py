@@ -29,40 +29,40 @@ class _Look:
 
 
 class Monitor:
-    """Statistics of every :class:`derf.PointwiseNorm` of a model (Derf, DyT) every so many steps, and a sentence where
-    one is unhealthy.
+    """Watch every :class:`derf.PointwiseNorm` of a model (Derf, DyT) in training, and warn in a sentence if one is
+    unhealthy.
 
     A step is a forward of the model in training mode with gradients; ``every=50`` looks at steps 1, 51, 101 and so on.
-    Nothing waits for the device until numbers are read: by :meth:`as_dict`, :meth:`history`, :meth:`table` or
-    :meth:`plot`, which warn too.
+    Nothing waits for the device until you read the numbers, by :meth:`as_dict`, :meth:`history`, :meth:`table` or
+    :meth:`plot`. Reading also gives the warnings.
 
     For each layer:
 
-    - ``saturated``: the share of elements with ``|alpha x + shift| > 2``, where hardly any gradient passes; other
-      functions than erf have other limits, where their slope is as small: 2.67 for tanh, none for linear
+    - ``saturated``: the share of elements with ``|alpha x + shift| > 2``, where hardly any gradient passes. Functions
+      other than erf have other limits, where their slope is as small: 2.67 for tanh, none for linear
     - ``gain``: the root mean square of alpha x
     - ``output``: the root mean square of the output before bias
-    - ``alpha``, ``shift``: the parameters (means, where there is one for each channel)
+    - ``alpha``, ``shift``: the parameters (their means, if there is one for each channel)
     - ``alpha_grad``, ``shift_grad``, ``weight_grad``: norms of the step's gradients; NaN before its backward
 
     Args:
-        model: a model with such layers. One wrapped by DDP works; one that is compiled does not run hooks.
+        model: a model with such layers. One wrapped by DDP works; a compiled one does not run hooks.
         every: how many steps from one look to the next.
-        count_forwards: whether a forward of model begins a step. Where the forward is that of a part of model, as in
+        count_forwards: whether a forward of model begins a step. If only a part of the model is called, as in
             Lightning, pass False and call :meth:`begin_step`.
         on_warning: called with each new :class:`derf.HealthWarning` when numbers are read; the default is
-            ``warnings.warn``. Each kind of warning comes once a layer.
+            ``warnings.warn``. Each kind of warning comes once per layer.
 
     Attributes:
-        warnings: all so far.
+        warnings: all warnings so far.
 
-    A layer that is called several times in a step is looked at in its first call. Of an input of more than 2^18
-    elements, evenly spread rows are looked at. As a context manager, the monitor takes its hooks off at the end;
-    :meth:`close` does so too, and what was seen stays readable.
+    If a layer is called several times in a step, the first call counts. Of an input of more than 2^18 elements, evenly
+    spread rows are looked at. As a context manager, the monitor removes its hooks at the end. :meth:`close` does so
+    too; what was seen can still be read.
 
     Raises:
-        TypeError: where model is no ``nn.Module`` or compiled, or every no int.
-        ValueError: where model has no such layer, or every is not positive.
+        TypeError: if model is not an ``nn.Module`` or is compiled, or every is not an int.
+        ValueError: if model has no such layer, or every is not positive.
 
     >>> import torch, derf
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), derf.Derf(8, alpha_init=200))

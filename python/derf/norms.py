@@ -15,14 +15,15 @@ from .observe import Unsuitable, observe
 
 @dataclass(frozen=True)
 class NormSpec:
-    """What a normalization layer is made of: all that a Derf in its place has to know.
+    """What a normalization layer consists of: all that a Derf in its place has to know.
 
     Args:
         normalized_shape: the sizes of the last dimensions of the input, or the number of channels along channel_dim.
         weight: the layer's own parameter of shape normalized_shape, or None.
         bias: likewise.
         channel_dim: the input's dimension of the channels: -1 for the last ones, 1 for [N, C, H, W].
-        weight_offset: what the layer adds to weight before it multiplies; 1 where a weight of 0 means a factor of 1.
+        weight_offset: what the layer adds to weight before it multiplies: 1 if a weight of 0 means a factor of 1 (a
+            zero-centered weight).
 
     >>> import torch, derf
     >>> norm = torch.nn.LayerNorm(8)
@@ -71,20 +72,20 @@ def qualified_name(cls: type) -> str:
 
 
 def register_norm(cls: type[nn.Module] | str, adapter: Adapter) -> None:
-    """Teach :func:`derf.replace_norm` a class of normalization layers, or another way to read a known one.
+    """Teach :func:`derf.replace_norm` a class of normalization layers, or another way to read a known class.
 
-    Most classes need no registration: one that has "norm" in its name or in an ancestor's, and computes a LayerNorm or
-    an RMSNorm of its input's last dimensions or of dimension 1, is recognised by that. Register those that compute
-    something else and shall be replaced all the same, that cannot run on the CPU, or that shall stay.
+    Most classes need no registration: one that has "norm" in its name or in the name of a base class, and computes a
+    LayerNorm or an RMSNorm of its input's last dimensions or of dimension 1, is recognized. Register a class that
+    computes something else but should be replaced, that cannot run on the CPU, or that should stay.
 
     Args:
-        cls: the class, or its qualified name ("package.module.Class"), which spares importing it. Subclasses that
-            inherit its forward are read alike; those with a forward of their own are not.
+        cls: the class, or its qualified name ("package.module.Class"), so that you need not import it. Subclasses that
+            inherit its forward are read the same way; those with their own forward are not.
         adapter: takes the layer and returns a :class:`derf.NormSpec` whose weight and bias are parameters of that very
-            layer, or None where the layer shall stay as it is.
+            layer, or None if the layer should stay.
 
     Raises:
-        TypeError: where cls is neither a class of modules nor a string, or adapter is not callable.
+        TypeError: if cls is neither a class of modules nor a string, or adapter is not callable.
 
     >>> import torch, derf
     >>> class Whitening(torch.nn.Module):
@@ -126,7 +127,7 @@ def describe(module: nn.Module) -> NormSpec:
 
     Raises:
         Unsuitable: where a Derf cannot replace it; the message says why.
-        TypeError: where its adapter returns no spec.
+        TypeError: if its adapter returns no spec.
     """
     parameters = {name: p for name, p in module._parameters.items() if p is not None}
     adapter = _registered(type(module))
@@ -147,7 +148,7 @@ def describe(module: nn.Module) -> NormSpec:
         if parameter is None:
             continue
         if not any(parameter is own for own in parameters.values()):
-            raise Unsuitable(f"its {name} is no parameter of its own")
+            raise Unsuitable(f"its {name} is not its own parameter")
         if tuple(parameter.shape) != spec.normalized_shape:
             raise Unsuitable(f"its {name} has shape {list(parameter.shape)}, not {list(spec.normalized_shape)}")
     others = [name for name, p in parameters.items() if p is not spec.weight and p is not spec.bias]

@@ -34,7 +34,7 @@ class Observed:
     weight_offset: float
 
 
-def shell(module: nn.Module) -> nn.Module:
+def clone_without_state(module: nn.Module) -> nn.Module:
     """A module of the same class and attributes, without parameters, buffers, hooks and submodules."""
     bare = module.__class__.__new__(module.__class__)
     nn.Module.__init__(bare)
@@ -60,7 +60,7 @@ def observe(module: nn.Module) -> Observed:
     if not shape:
         raise Unsuitable("it has no parameters and does not say its size")
     random = torch.Generator().manual_seed(0)
-    copy = shell(module).eval()
+    copy = clone_without_state(module).eval()
     for name in names:
         value = 0.5 + torch.rand(shape, generator=random, device="cpu", dtype=torch.float32)
         copy._parameters[name] = nn.Parameter(value, requires_grad=False)

@@ -14,10 +14,9 @@ def translation_table() -> dict[OpOverload, Callable[..., Any]]:
 
     ``torch.onnx.export(model, inputs, dynamo=True, custom_translation_table=derf.onnx.translation_table())``
 
-    The model needs nothing of derf where it runs. Arithmetic is in float32 (float64 for float64), as in the operator;
-    a function is its formula from :func:`derf.functions`, so that a square may overflow where the operator's does not
-    (float32 beyond 1e19). Needs the packages ``onnx`` and ``onnxscript``, as
-    ``torch.onnx.export`` itself.
+    The exported model needs nothing of derf. Arithmetic is in float32 (float64 for float64), as in the operator. A
+    function is exported by its formula from :func:`derf.functions`, so a square may overflow where the operator's does
+    not (float32 beyond 1e19). Needs the packages ``onnx`` and ``onnxscript``, as ``torch.onnx.export`` itself does.
 
     >>> import derf
     >>> [str(operator) for operator in derf.onnx.translation_table()]

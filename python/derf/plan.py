@@ -13,7 +13,7 @@ from .custom import Function
 from .modulated import ModulatedDerf
 from .modules import DTYPES, STUDY, Derf, DyT, PointwiseNorm, checked_study
 from .norms import NormSpec, describe, looks_like_norm
-from .observe import Unsuitable, shell
+from .observe import Unsuitable, clone_without_state
 from .recipes import Recipe, recipe_called
 from .report import KeptNorm, ReplacedNorm, Report
 from .rewrite import modulated_norms, rewriting_of, rewritten_class
@@ -35,7 +35,7 @@ _STATE_HOOKS = (
 
 @dataclass(frozen=True)
 class Origin:
-    """What a layer stands in the place of: enough to put that back."""
+    """What a layer stands in place of: enough to put that back."""
 
     norm: nn.Module  # without its parameters
     weight: str | None  # the names that they had
@@ -76,7 +76,7 @@ class Kind:
 
 @dataclass
 class Plan:
-    """The layers to exchange, the other changes of the model, what to warn of, and the report of it all."""
+    """The layers to replace, the other changes of the model, what to warn of, and the report of it all."""
 
     derfs: dict[nn.Module, PointwiseNorm] = field(default_factory=dict)
     changes: list[Callable[[], None]] = field(default_factory=list)
@@ -201,7 +201,7 @@ def _refuse_changed(name: str, norm: Any) -> None:
     # accelerate leaves a layer's very own there when it takes its hooks away.
     if forward is not None and getattr(forward, "__func__", None) is not type(norm).forward:
         raise ValueError(
-            f"derf: the forward of {name} was exchanged for {forward!r}, as accelerate's hooks do. "
+            f"derf: the forward of {name} was replaced by {forward!r}, as accelerate's hooks do. "
             "Call replace_norm first, then add them."
         )
 
@@ -304,7 +304,10 @@ def _derf(
         parameter.requires_grad_(trains if old is None else old.requires_grad)
     parameter_names = {id(parameter): name for name, parameter in norm._parameters.items()}
     new.origin = Origin(
-        shell(norm), parameter_names.get(id(spec.weight)), parameter_names.get(id(spec.bias)), spec.weight_offset
+        clone_without_state(norm),
+        parameter_names.get(id(spec.weight)),
+        parameter_names.get(id(spec.bias)),
+        spec.weight_offset,
     )
     return new.train(norm.training)
 

@@ -16,8 +16,8 @@ LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 573
 def output_bound(layer: PointwiseNorm) -> Tensor:
     """Return the largest absolute value that each channel of a layer's output can have, whatever its input.
 
-    A bounded function is what a normalization is not: a scale for 8-bit numbers follows from the layer's parameters,
-    without data. For :class:`derf.Derf` it is ``|weight| + |bias|``.
+    Unlike a normalization, the function is bounded, so a scale for 8-bit numbers follows from the layer's parameters,
+    without data. For :class:`derf.Derf` the bound is ``|weight| + |bias|``.
 
     Args:
         layer: a :class:`derf.Derf`, :class:`derf.DyT` or :class:`derf.PointwiseNorm`.
@@ -26,8 +26,8 @@ def output_bound(layer: PointwiseNorm) -> Tensor:
         A float32 tensor of the layer's normalized_shape.
 
     Raises:
-        TypeError: where layer is none of these.
-        ValueError: where the layer's function is not bounded and no clip bounds it.
+        TypeError: if layer is none of these.
+        ValueError: if the layer's function is not bounded and there is no clip.
 
     >>> import torch, derf
     >>> layer = derf.Derf(2)
@@ -64,20 +64,20 @@ class QuantizedNorm(nn.Module):
     """A layer whose output is stored as 8 bits: ``output / scale``, rounded to nearest even. For inference.
 
     Args:
-        layer: a :class:`derf.Derf`, :class:`derf.DyT` or :class:`derf.PointwiseNorm` without studies, whose
-            normalized_shape has one dimension. It is kept, and shared with whoever else has it.
+        layer: a :class:`derf.Derf`, :class:`derf.DyT` or :class:`derf.PointwiseNorm` without options of studies, whose
+            normalized_shape has one dimension. It is kept, not copied.
         dtype: ``torch.int8`` (default), ``torch.float8_e4m3fn`` or ``torch.float8_e5m2``.
-        per_channel: whether each channel has a scale of its own (default) or all have one.
+        per_channel: whether each channel has its own scale (default), or all have one.
 
     Attributes:
-        scale: buffer, float32: :func:`output_bound` over the largest number of dtype.
+        scale: buffer, float32: :func:`output_bound` divided by the largest number of dtype.
 
     Shape:
-        As the layer's. Given a residual as well, returns a tuple of the output and of the sum, see
+        As the layer's. With a residual it returns a tuple of the output and the sum, see
         :func:`derf.functional.add_pointwise_norm`.
 
     Raises:
-        TypeError, ValueError: for a layer or a dtype that cannot be.
+        TypeError, ValueError: for an invalid layer or dtype.
 
     >>> import torch, derf
     >>> norm = derf.QuantizedNorm(derf.Derf(3))
@@ -130,14 +130,14 @@ class QuantizedLinear(nn.Module):
 
     Args:
         linear: the trained ``torch.nn.Linear``; it is not changed.
-        norm: the :class:`QuantizedNorm` before it. Its scale goes into the weight, which then is rounded to norm's
+        norm: the :class:`QuantizedNorm` before it. Its scale goes into the weight, which is then rounded to norm's
             dtype: int8 with a scale for each row, float8 with one for all.
 
     Shape:
         Input: [..., in_features] of norm's dtype. Output: [..., out_features] of linear's dtype.
 
     Raises:
-        TypeError, ValueError: for a linear that is none, or whose in_features are not norm's channels.
+        TypeError, ValueError: if linear is not a Linear, or if its in_features are not norm's channels.
 
     >>> import torch, derf
     >>> norm = derf.QuantizedNorm(derf.Derf(16))

@@ -156,7 +156,7 @@ def _reader(user: Node, node: Node, dim: int, names: dict[str, str]) -> Reader:
         raise Unfoldable(f"{target} has factors of its own")
     of_weight, of_bias = (None if t is None else names.get(t.name) for t in (weight, bias))
     if of_weight is None or (bias is not None and of_bias is None):
-        raise Unfoldable(f"{target} reads it with a weight or bias that is no parameter")
+        raise Unfoldable(f"{target} reads it with a weight or bias that is not a parameter")
     others = frozenset(other for t in (weight, bias) if t is not None for other in t.users)
     channels = 0 if is_addmm else 1
     if not is_convolution:

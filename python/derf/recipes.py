@@ -2,7 +2,7 @@
 
 From the code of "Stronger Normalization-Free Transformers" (arXiv 2512.10938) at commit 8dd9ea3. Its authors did not
 train LLaMA: that recipe is from the code of "Transformers without Normalization" (arXiv 2503.10622), whose layer, DyT,
-has tanh in the place of erf and no shift. The recipes for function="tanh" are from there.
+has tanh in place of erf and no shift. The recipes for function="tanh" are from there.
 """
 
 import fnmatch

@@ -1,7 +1,7 @@
 """The outputs of Derf layers are not kept for the backward but computed again there.
 
 What reads a Derf, a Linear mostly, saves the Derf's output, and the Derf itself its input. The output follows from the
-input in one cheap pass: during the forward a hook on saved tensors keeps, in the place of an output, how to compute it.
+input in one cheap pass: during the forward a hook on saved tensors keeps, in place of an output, how to compute it.
 """
 
 import threading
@@ -98,7 +98,7 @@ class _Recipe:
 
 @dataclass
 class _Recomputed:
-    """What a node of the graph keeps in the place of a saved tensor."""
+    """What a node of the graph keeps in place of a saved tensor."""
 
     recipe: _Recipe
     dtype: torch.dtype
@@ -270,33 +270,34 @@ class RecomputedOutputs:
 
 
 def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
-    """Keep no output of a Derf for the backward: it is computed again there, from the input that is kept anyway.
+    """Do not keep the outputs of layers for the backward: compute them again there, from the input that is kept
+    anyway.
 
-    What reads a layer's output (the next Linear, mostly) saves it for its own backward: one activation of the model's
-    width for each layer. From this call on the model's forward keeps, in the place of such an output, of a view of it
-    or of the copy that autocast makes of it, how it is computed, whatever reads it. Gradients are the same bits.
+    What reads a layer's output (usually the next Linear) saves it for its own backward: one activation of the model's
+    width for each layer. After this call, the model's forward keeps instead how such an output is computed, or a view
+    of it, or the copy that autocast makes of it, whatever reads it. Gradients have the same bits.
 
-    A change in place of what the output is computed from, between forward and backward, is an error, as it is in
-    PyTorch. Under ``no_grad`` nothing is done. Inside of another context of ``saved_tensors_hooks``, those of
-    checkpoint and ``save_on_cpu`` among them, that one rules, around the model or in a part of it. In compiled code
-    nothing is done: torch.compile decides itself what it keeps. Layers with a function of your own keep their outputs,
-    and so do those of :class:`derf.ModulatedDerf` with a shift for each token.
+    Changing what the output is computed from in place, between forward and backward, is an error, as it is in PyTorch.
+    Under ``no_grad`` nothing is done. Inside another context of ``saved_tensors_hooks``, such as those of checkpoint
+    and ``save_on_cpu``, the inner one takes precedence, around the model or in a part of it. In compiled code nothing
+    is done: torch.compile decides itself what it keeps. Layers with a function of your own keep their outputs, and so
+    do :class:`derf.ModulatedDerf` with a shift for each token.
 
-    Call it on the module whose forward is called: a call of a submodule from outside goes past it. With DDP call it on
-    the module that is wrapped, before or after that. Layers that are put in afterwards are not seen.
+    Call it on the module whose forward is called: a direct call of a submodule does not pass through it. With DDP, call
+    it on the module that is wrapped, before or after wrapping. Layers that are added afterwards are not seen.
 
     Args:
         model: any ``nn.Module`` with layers of this package.
 
     Returns:
-        A handle with a method ``remove()``, that is a context manager too. ``layers`` says how many layers there are.
+        A handle with a method ``remove()`` that is also a context manager. ``layers`` says how many layers there are.
 
     Raises:
-        TypeError: where model is no ``nn.Module``, or is or contains a scripted or compiled module or one wrapped by
+        TypeError: if model is not an ``nn.Module``, or is or contains a scripted or compiled module or one wrapped by
             DDP or FSDP.
         NotImplementedError: under torch 2.7.
 
-    Source: the trade is that of "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
+    Source: the trade-off is that of "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
 
     >>> import torch, derf
     >>> model = torch.nn.Sequential(derf.Derf(16), torch.nn.Linear(16, 16))

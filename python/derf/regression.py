@@ -78,7 +78,7 @@ class Moments:
         e, t, ee, et, tt, _ = self.sums / self.rows
         variance_e, covariance, variance_t = ee - e * e, et - e * t, tt - t * t
         mean_e, mean_t = self.centres[0] + e, self.centres[1] + t
-        if not with_bias:  # through 0: second moments in the place of the central ones
+        if not with_bias:  # through 0: second moments in place of the central ones
             variance_e, covariance = variance_e + mean_e**2, covariance + mean_e * mean_t
         square_t = variance_t if with_bias else variance_t + mean_t**2
         squares = torch.where(self.alpha != 0, self.alpha.square(), 1.0)

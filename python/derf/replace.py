@@ -1,4 +1,4 @@
-"""From a model with normalization layers to one with point-wise layers in their place."""
+"""From a model with normalization layers to one with pointwise layers in their place."""
 
 import warnings
 from collections.abc import Sequence
@@ -80,61 +80,59 @@ def replace_norm(
     return_report: bool = False,
     **study: "Unpack[_Study]",
 ) -> Model | PointwiseNorm | Report | tuple[Model | PointwiseNorm, Report]:
-    """Put a point-wise layer in the place of every LayerNorm and RMSNorm of a model, and return the model.
+    """Replace every LayerNorm and RMSNorm of a model by a pointwise layer, in place, and return the model.
 
     The new layers are of class :class:`derf.Derf`, or with other arguments of class :class:`derf.DyT` (tanh without a
     shift) or :class:`derf.PointwiseNorm`.
 
-    The layers are exchanged in place, wherever they are: nested, in containers, under several names (a shared layer
-    stays shared). Where the model itself is a norm, the new layer is returned. Layers of other libraries are recognised
-    by what they compute, those of [N, C, H, W] images and those whose weight counts from 1 included, and
-    :func:`derf.register_norm` adds to them. A new layer takes over the old one's shape, its weight and bias (values,
-    dtype, device, requires_grad; what was absent stays absent), its train or eval mode and its hooks; alpha and shift
-    start anew, frozen where the old layer is.
+    Layers are replaced wherever they are: nested, in containers, under several names (a shared layer stays shared). If
+    the model itself is a norm, the new layer is returned. Norms of other libraries are recognized by what they compute,
+    including norms of [N, C, H, W] images and norms whose weight counts from 1; :func:`derf.register_norm` adds more. A
+    new layer takes over the old one's shape, weight and bias (values, dtype, device, requires_grad; what was absent
+    stays absent), its train or eval mode, and its hooks. alpha and shift are new; they are frozen if the old layer is.
 
-    Where the forward of the module around a norm computes ``norm(x) * (1 + scale) + shift``, as adaLN's do, the layer
+    If the forward of the module around a norm computes ``norm(x) * (1 + scale) + shift``, as adaLN does, the new layer
     is a :class:`derf.ModulatedDerf` and computes that too. The module then belongs to a subclass of its class, of the
-    same name, whose forward has the two in one call; state dict, copies and pickles are as they were. The report says
-    where that was done, and where no modulation was found behind a norm that has no weight. For other functions than
-    erf it is not done.
+    same name, whose forward has the two in one call; state dict, copies and pickles stay as they were. The report says
+    where that was done, and where no modulation was found after a norm that has no weight. It is done for erf only.
 
-    Training from the start, or further training, is needed: the new layers do not compute what the norms did. Build the
-    optimizer after the exchange, for alpha and shift are new parameters (:func:`derf.parameter_groups`). Load a
-    checkpoint of the model with norms before it, or see :func:`derf.convert_state_dict`; distribute, compile, script
-    and parametrize the model after it. :func:`derf.restore_norm` is the way back.
+    The model must be trained afterwards, because the new layers do not compute what the norms did. Build the optimizer
+    afterwards too, because alpha and shift are new parameters (:func:`derf.parameter_groups`). Load a checkpoint of the
+    model with norms before, or see :func:`derf.convert_state_dict`. Distribute, compile, script and parametrize the
+    model afterwards. :func:`derf.restore_norm` is the way back.
 
     Args:
         model: any ``nn.Module``.
         function: which function the new layers compute: a name from :func:`derf.functions`, or a function of your own.
         per_channel: whether alpha and shift have an element for each channel.
         alpha: where alpha starts; the default is the recipe's, or 0.5. One number for all layers, a function from
-            qualified name to number, or a mapping whose keys are names or patterns (``"*.norm1"``; the first that
-            matches counts, and every replaced layer needs one).
-        shift: where shift starts, likewise, or False for layers without one; the default is 0, but for recipes of DyT's
-            authors (function="tanh"), whose layers have none.
+            qualified name to number, or a mapping whose keys are names or patterns (``"*.norm1"``). The first pattern
+            that matches counts, and every replaced layer needs one.
+        shift: where shift starts, likewise, or False for layers without one. The default is 0, except in the recipes of
+            DyT's authors (function="tanh"), whose layers have no shift.
         include: which norms are replaced: a pattern of qualified names, a class, a function of name and module, or
-            several of these. The default is all but those of queries and keys (``q_norm``, ``k_norm`` and the like);
-            ``"*"`` means those too.
+            several of these. The default is all norms except those of queries and keys (``q_norm``, ``k_norm`` and the
+            like); ``"*"`` includes them.
         exclude: which of them stay, likewise.
-        keep_affine: whether weight and bias keep their values (the very parameters, except where a weight counts from
-            1), or start at 1 and 0.
-        bias: True gives a bias, which starts at 0, to layers that have a weight alone; the default is the recipe's, or
+        keep_affine: whether weight and bias keep their values (they are the same parameters, unless a weight counts
+            from 1), or start at 1 and 0.
+        bias: True gives a bias, which starts at 0, to layers that have only a weight. The default is the recipe's, or
             False.
         recipe: "vit", "dit", "wav2vec2", "dna", "gpt2" or "llama" for the starts and changes with which the authors
-            trained such models (derf/recipes.py has them all, with sources). With function="tanh" "vit" and "llama" are
-            those of DyT's authors; the starts of the others are erf's. Other arguments go before it.
-        start: one batch of data, for the starts of :func:`derf.start` with its defaults, in the place of alpha's.
-        dry_run: whether the model stays as it is and the report of what would happen is returned in its place.
-        return_report: whether (model, report) is returned; see :class:`derf.Report`.
+            trained such models (derf/recipes.py has them all, with sources). With function="tanh", "vit" and "llama"
+            are those of DyT's authors; the others start as for erf. Other arguments take precedence over the recipe.
+        start: one batch of data: alpha and weight start as by :func:`derf.start` with its defaults.
+        dry_run: whether to leave the model as it is and to return the report of what would happen.
+        return_report: whether to return (model, report); see :class:`derf.Report`.
         study: options of :class:`derf.PointwiseNorm`: dead_zone, input_shift, linear_mix, clip, output_shift, sign.
 
     Raises:
-        TypeError: for arguments of a wrong type; where model is no ``nn.Module``, or is or contains a scripted or
+        TypeError: for arguments of a wrong type; if model is not an ``nn.Module``, or is or contains a scripted or
             compiled module or one wrapped by DDP or FSDP: convert first.
-        ValueError: where a norm that would be replaced has parametrizations or a forward of its own, or hands its
-            weights to a fused kernel; where include matches nothing, or alpha or shift do not cover every layer.
+        ValueError: if a norm that would be replaced has parametrizations or a forward of its own, or passes its weights
+            to a fused kernel; if include matches nothing, or alpha or shift do not cover every layer.
 
-    After an error the model is as it was.
+    After an error the model is as it was before.
 
     Sources: "Stronger Normalization-Free Transformers", arXiv 2512.10938; for tanh "Transformers without
     Normalization", arXiv 2503.10622.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .modules import PointwiseNorm
 from .norms import describe, looks_like_norm
-from .observe import Unsuitable, shell
+from .observe import Unsuitable, clone_without_state
 from .plan import Origin
 from .recipes import EmbeddingScale, ScaledEmbedding
 from .replace import CALL_HOOKS
@@ -18,18 +18,17 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def restore_norm(model: Model) -> Model | nn.Module:
-    """Put the normalization layers back that :func:`derf.replace_norm` replaced, and return the model.
+    """Put back the normalization layers that :func:`derf.replace_norm` replaced, and return the model.
 
-    Each layer is of its old class, with its old settings (epsilon and so on) and with the new layer's weight and bias;
-    alpha and shift are dropped, and so is a bias that the layer did not have. A Derf (or DyT, or PointwiseNorm) that
-    never was another layer stays, and what a recipe changed beside the norms does too. Like the exchange this changes
-    what the model computes.
+    Each layer has its old class and settings (epsilon and so on), and the new layer's weight and bias. alpha and shift
+    are dropped, and so is a bias that the layer did not have. A Derf (or DyT, or PointwiseNorm) that never was a norm
+    stays, and so does what a recipe changed besides the norms. This too changes what the model computes.
 
     Args:
-        model: any ``nn.Module``; it is changed in place. Where it is a Derf itself, its norm is returned.
+        model: any ``nn.Module``; it is changed in place. If it is a Derf itself, its norm is returned.
 
     Raises:
-        TypeError: where model is no ``nn.Module``.
+        TypeError: if model is not an ``nn.Module``.
 
     >>> import torch, derf
     >>> model = derf.replace_norm(torch.nn.Sequential(torch.nn.LayerNorm(8, eps=1e-3)))
@@ -56,7 +55,7 @@ def _origin(module: nn.Module) -> Origin | None:
 
 def norm_of(derf: PointwiseNorm, counted_from_0: dict[nn.Parameter, nn.Parameter]) -> nn.Module:
     origin = _origin(derf)
-    norm = shell(origin.norm)
+    norm = clone_without_state(origin.norm)
     if origin.weight:
         weight = derf.weight
         if origin.weight_offset:
@@ -73,22 +72,24 @@ def norm_of(derf: PointwiseNorm, counted_from_0: dict[nn.Parameter, nn.Parameter
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Convert a checkpoint between a model with norms and the same model with Derf, to what the given model loads.
+    """Convert a checkpoint of a model with norms for the same model with Derf, or the other way round.
 
-    Where model has a Derf in the place of a norm, and the checkpoint is of the norm: weight and bias become the Derf's,
-    alpha and shift are where they are in model now. Where model has the norm and the checkpoint is of a Derf: alpha and
-    shift are dropped. Where both are point-wise layers (Derf, DyT, PointwiseNorm): a shift that the checkpoint has not,
-    as DyT's, is 0, and one alpha for all channels becomes one for each where model has these. A weight that counts from
-    1 in one of the two is shifted, and renamed where it has another name. The authors' GPT-2 and LLaMA checkpoints call
-    the scale of the embeddings ``shared_scale``; it becomes the one that a recipe put into model. All else is passed
-    on, and a checkpoint that already fits stays as it is.
+    - The checkpoint has a norm, and model has a Derf: weight and bias become the Derf's; alpha and shift keep the
+      values that they have in model.
+    - The checkpoint has a Derf, and model has a norm: alpha and shift are dropped.
+    - Both have pointwise layers (Derf, DyT, PointwiseNorm): a shift that is missing in the checkpoint, as in DyT's,
+      becomes 0, and one alpha for all channels becomes one for each if model has these.
+
+    A weight that counts from 1 in one of the two is converted, and renamed if it has another name. The authors' GPT-2
+    and LLaMA checkpoints call the scale of the embeddings ``shared_scale``; it becomes the one that a recipe put into
+    model. Everything else is passed on. A checkpoint that already fits is returned as it is.
 
     Args:
         state_dict: names and tensors, as ``state_dict()`` gives them; it is not changed.
-        model: the model that shall load the result, from :func:`derf.replace_norm`, or with norms that it replaces.
+        model: the model that will load the result, from :func:`derf.replace_norm`, or with norms that it replaces.
 
     Returns:
-        A new dictionary, whose tensors are those of state_dict and of model where nothing had to be computed.
+        A new dictionary. Its tensors are those of state_dict and model, unless something had to be computed.
 
     >>> import torch, derf
     >>> checkpoint = torch.nn.Sequential(torch.nn.LayerNorm(8)).state_dict()

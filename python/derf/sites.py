@@ -142,7 +142,7 @@ def find_sites(
         elif per_channel:
             raise ValueError(
                 f"derf: per_channel needs norms, but {name or 'model'} is a Derf, which has one alpha. Call calibrate "
-                "in the place of replace_norm."
+                "in place of replace_norm."
             )
         else:
             norm = norm_of(module, {})

@@ -21,52 +21,52 @@ _SMALL = 1 / 16  # a value of the function up to which it counts as its slope ti
 def start(
     model: Model, batch: Any, *, gain: float = 1.0, bound: float = BOUND, forward: Forward | None = None
 ) -> Model:
-    r"""Set where every :class:`derf.PointwiseNorm` of a model (Derf, DyT) starts from one batch of data, and return the
+    r"""Set the start of every :class:`derf.PointwiseNorm` of a model (Derf, DyT) from one batch of data, and return the
     model.
 
-    A normalization layer makes its output as large as 1 whatever comes in. A pointwise layer whose alpha is fixed does
-    not: where its input is small it passes on next to nothing, and training gets stuck. Here each layer starts with the
-    slope that a norm has on this data,
+    A normalization layer gives its output a size of about 1, whatever comes in. A pointwise layer with a fixed alpha
+    does not: if its input is small, it passes on next to nothing, and training is stuck. Here each layer starts with
+    the slope that a norm has on this data,
 
     .. math:: \gamma = \mathrm{bound}, \qquad
         \alpha = \frac{\mathrm{gain}}{\mathrm{bound} \cdot f'(0) \cdot \mathrm{rms}(x)}
 
-    so that its output's root mean square is near gain at first, and can grow to bound (times the function's largest
-    value) before the layer saturates. A function whose slope at 0 is 0 or infinite has in the place of f'(0) the slope
-    of the straight line from 0 to where the function is gain / bound, 1/16 at most; so have functions under a dead zone
-    and the other options of studies.
+    so that the root mean square of its output is close to gain at first, and can grow to bound (times the function's
+    largest value) before the layer saturates. If the function's slope at 0 is 0 or infinite, f'(0) is replaced by the
+    slope of the straight line from 0 to the point where the function reaches gain / bound, or 1/16 if that is less;
+    likewise under a dead zone and the other options of studies.
 
     Layers are set in order of execution within one forward, each before its first call, so that later layers see what
-    the earlier ones now compute. shift and bias stay; alpha for each channel is the same for all, as a norm keeps
-    relative sizes of channels too. The relative sizes of a layer's weights stay: their root mean square becomes bound,
-    so that a second call changes nothing more.
+    the earlier ones now compute. shift and bias stay. An alpha for each channel starts at the same value for all,
+    because a norm keeps the relative sizes of channels too. The relative sizes of a layer's weights stay: their root
+    mean square becomes bound, so a second call changes nothing more.
 
-    For training from scratch, before the optimizer is built. Give alpha a learning rate relative to its size:
-    ``derf.parameter_groups(model, weight_decay=..., lr=..., alpha_lr_scale=20)``, or large alphas stay where they are
-    and saturate. A model that was trained with norms is converted by :func:`derf.calibrate` instead.
+    It is meant for training from scratch, before the optimizer is built. Give alpha a learning rate relative to its
+    size: ``derf.parameter_groups(model, weight_decay=..., lr=..., alpha_lr_scale=20)``. Otherwise large alphas hardly
+    move and saturate. A model that was trained with norms is converted by :func:`derf.calibrate` instead.
 
     Args:
         model: a model with such layers, from :func:`derf.replace_norm`; it is changed in place.
         batch: one batch of training data: a tensor, a tuple or list of positional arguments, or a mapping of keyword
             arguments for the model.
-        gain: the root mean square of each layer's output at the start, where the layer is not saturated.
-        bound: the largest output before bias, where the function's is 1. 4 is nearer to a norm, more is nearer to a
-            linear layer.
-        forward: called as ``forward(model, batch)`` in the place of the model.
+        gain: the root mean square of each layer's output at the start, if the layer is not saturated.
+        bound: the largest output before bias for a function whose largest value is 1. 4 is closer to a norm, more is
+            closer to a linear layer.
+        forward: called as ``forward(model, batch)`` instead of the model.
 
     The forward runs in eval mode without gradients; modes are restored. A layer that is called several times is set
     from its first call. A layer without weight gets alpha = gain / (f'(0) rms(x)). A layer whose input is 0, whose
-    weight is 0, or that does not run stays as it is, with a warning that names it. Where ``torch.distributed`` is
-    initialised, the squares are summed over all processes, each of which calls this alike.
+    weight is 0, or that does not run stays as it is, with a warning that names it. If ``torch.distributed`` is
+    initialized, the squares are summed over all processes, each of which makes this call.
 
     Raises:
-        TypeError: where model is no ``nn.Module``, or is compiled, scripted or distributed; where gain or bound are no
+        TypeError: if model is not an ``nn.Module``, or is compiled, scripted or distributed; if gain or bound are not
             numbers.
-        ValueError: where gain or bound are not positive; where model has no such layer, or one whose function is the
-            same on both sides of 0, as cos; where the batch is empty, has NaN or is on another device; where a layer's
-            input is not finite.
+        ValueError: if gain or bound are not positive; if model has no such layer, or one whose function is the same on
+            both sides of 0, such as cos; if the batch is empty, has NaN or is on another device; if a layer's input is
+            not finite.
 
-    After an error the model is as it was.
+    After an error the model is as it was before.
 
     >>> import torch, derf
     >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.LayerNorm(64))

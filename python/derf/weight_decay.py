@@ -9,11 +9,11 @@ from .recipes import EmbeddingScale, ScaledEmbedding
 
 
 def no_weight_decay_names(model: nn.Module) -> set[str]:
-    """Qualified names of the parameters that the layers bring: alpha, shift, weight and bias of each, and scales.
+    """Return the qualified names of the layers' parameters: alpha, shift, weight and bias of each, and scales.
 
-    Weight decay would pull alpha towards 0, where the layer is constant. Optimizers that leave all vectors undecayed
-    (timm's, for one) need no names, but for layers with a normalized_shape of several dimensions; those that go by the
-    names of modules (Trainer of Transformers) do.
+    Weight decay would pull alpha toward 0, where the layer is constant. Optimizers that leave all vectors out of weight
+    decay (timm's, for example) need no names, except for layers whose normalized_shape has several dimensions. Those
+    that go by the names of modules (Transformers' Trainer) do need them.
 
     >>> import torch, derf
     >>> model = derf.replace_norm(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LayerNorm(8)))
@@ -33,30 +33,31 @@ def no_weight_decay_names(model: nn.Module) -> set[str]:
 def parameter_groups(
     model: nn.Module, *, weight_decay: float, lr: float | None = None, alpha_lr_scale: float | None = None
 ) -> list[dict[str, Any]]:
-    """Groups for an optimizer: what is decayed, and what is not; on request, alpha with its own learning rate.
+    """Return parameter groups for an optimizer: what is decayed, and what is not; on request, alpha with its own
+    learning rate.
 
     Not decayed are vectors and scalars, everything called bias, the parameters of the layers
     (:func:`derf.no_weight_decay_names`), and what the model's own ``no_weight_decay()`` names (timm's models have it),
-    also where the model is compiled or wrapped by DDP, FSDP and the like. Frozen parameters are in no group, shared
-    ones in one of them once.
+    also if the model is compiled or wrapped by DDP, FSDP and the like. Frozen parameters are in no group; shared ones
+    are in one group, once.
 
-    Adam moves every parameter by about lr a step, whatever its size: an alpha of 0.01 by a tenth at lr 1e-3, one of 10
-    by next to nothing. With alpha_lr_scale each alpha gets the learning rate ``lr * alpha_lr_scale * abs(alpha)``, so
-    that all of them move by the same share; schedulers scale it as they scale the others. Use it with
+    Adam moves every parameter by about lr per step, whatever its size: at lr 1e-3, an alpha of 0.01 by a tenth, and one
+    of 10 by next to nothing. With alpha_lr_scale each alpha gets the learning rate ``lr * alpha_lr_scale *
+    abs(alpha)``, so that all of them move by the same share; schedulers scale it as they scale the others. Use it with
     :func:`derf.start`, whose alphas differ much, and build the groups after it.
 
     Args:
         model: any ``nn.Module``.
         weight_decay: of the first group; the others have 0.
-        lr: the optimizer's learning rate; it becomes that of all groups. Needed beside alpha_lr_scale.
-        alpha_lr_scale: how much faster than lr each alpha moves relative to its size; None (default) leaves alpha among
+        lr: the optimizer's learning rate, of all groups. Required with alpha_lr_scale.
+        alpha_lr_scale: how much faster than lr each alpha moves relative to its size. None (default) leaves alpha among
             the others.
 
     Returns:
-        Two groups, and then one for each size of alpha where alpha_lr_scale is given.
+        Two groups, and with alpha_lr_scale one more for each size of alpha.
 
     Raises:
-        ValueError: where weight_decay is negative, lr or alpha_lr_scale are not positive, or alpha_lr_scale is given
+        ValueError: if weight_decay is negative, lr or alpha_lr_scale are not positive, or alpha_lr_scale is given
             without lr.
 
     >>> import torch, derf

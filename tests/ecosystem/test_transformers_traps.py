@@ -129,7 +129,7 @@ def test_norms_that_accelerate_has_hooked_are_refused():
     hooks = zoo.library("accelerate.hooks")
     model = transformers.LlamaForCausalLM(config())
     hooks.add_hook_to_module(model.model.norm, hooks.ModelHook())
-    with pytest.raises(ValueError, match="^derf: the forward of model.norm was exchanged"):
+    with pytest.raises(ValueError, match="^derf: the forward of model.norm was replaced"):
         derf.replace_norm(model)
     hooks.remove_hook_from_module(model.model.norm)
     assert len(layers(derf.replace_norm(model))) == 5
