@@ -35,7 +35,7 @@ def trained(task: Any, seed: int) -> nn.Module:
         train(task, model, task.steps, lr=task.lr, seed=seed)
         MODELS.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), file)
-    model.load_state_dict(torch.load(file))
+    model.load_state_dict(torch.load(file, weights_only=True))
     return model.eval()
 
 

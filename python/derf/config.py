@@ -11,8 +11,8 @@ def show_config() -> str:
     """Return the facts to send along with a question or a bug report, one `key: value` per line.
 
     The file of the library in use; which torch it was compiled for and which one runs; the compiler; the instruction
-    sets that were built and the one in use (the environment variable ATEN_CPU_CAPABILITY=default|avx2 forces a lesser one); the number of
-    threads; and whether there are CUDA kernels, or why not.
+    sets that were built and the one in use (the environment variable ATEN_CPU_CAPABILITY=default|avx2 forces a lesser
+    one); the number of threads; and whether there are CUDA kernels, or why not.
 
     >>> import derf
     >>> print(derf.show_config())  # doctest: +ELLIPSIS
