@@ -1,5 +1,6 @@
-"""How exact derf's error function and slope are on each instruction set: `python benchmarks/accuracy.py`, a minute;
-`python benchmarks/accuracy.py family` has the worst errors of all other functions, two minutes.
+"""How exact derf's error function and slope are on each instruction set: `python benchmarks/accuracy.py`, a minute,
+which prints the errors and writes them to results/accuracy.json. `python benchmarks/accuracy.py family` prints the
+worst errors of all other functions, two minutes.
 
 float32 and 16-bit values are compared with float64 (whose own error, below 2^-52, is not seen there) at every 97th
 float and on a dense grid, float64 with mpmath's 40 digits. PyTorch's own erf and its formula for the slope, in the
@@ -7,6 +8,7 @@ same dtype, stand beside.
 """
 
 import importlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 avx512_on_host = importlib.import_module("avx512_on_host")  # AVX-512's own source, where the processor has none
+RESULTS = Path(__file__).with_name("results") / "accuracy.json"
 ON_HOST = [] if avx512_on_host.WHY_NOT else ["avx512 on host"]
 family = importlib.import_module("functions_reference")
 reference = importlib.import_module("reference")
@@ -47,20 +50,24 @@ def bits(error: float) -> str:
     return f"2^{math.log2(error):.1f}"
 
 
-def report(name: str, results: tuple[Tensor, Tensor, Tensor], true_value: Tensor, true_slope: Tensor) -> None:
-    """true_value and true_slope are float64."""
+def report(
+    name: str, results: tuple[Tensor, Tensor, Tensor], true_value: Tensor, true_slope: Tensor
+) -> dict[str, float]:
+    """The worst errors; true_value and true_slope are float64."""
     value, value_in_sums, slope = results
     error = (value.double() - true_value).abs()
-    ulps = (error / spacing(true_value.to(value.dtype))).max().item()
     normal = true_value.abs() > 2**-100
-    relative = (error / true_value.abs())[normal].max().item()
-    in_sums = (value_in_sums.double() - true_value).abs().max().item()
     large = true_slope >= 2**-20
     slope_error = (slope.double() - true_slope).abs()
-    slope_relative = (slope_error / true_slope)[large].max().item()
-    line = f"{name:26} value {ulps:8.2f} ulp, relative {bits(relative):7} in sums absolute {bits(in_sums):7}"
-    line += f" slope relative {bits(slope_relative):7}"
-    print(line + f" absolute, where below 2^-20: {bits(slope_error[~large].max().item())}")
+    found = {
+        "value, ulp": (error / spacing(true_value.to(value.dtype))).max().item(),
+        "value, relative": (error / true_value.abs())[normal].max().item(),
+        "value in sums, absolute": (value_in_sums.double() - true_value).abs().max().item(),
+        "slope, relative": (slope_error / true_slope)[large].max().item(),
+        "slope below 2^-20, absolute": slope_error[~large].max().item(),
+    }
+    print(f"{name:26}", *(f"{what}: {e:.2f}" if "ulp" in what else f"{what}: {bits(e):7}" for what, e in found.items()))
+    return found
 
 
 def worst(name: str, target: str, u: Tensor, exact: tuple[Tensor, Tensor, Tensor]) -> str:
@@ -115,28 +122,34 @@ def main() -> None:
     truth = exact, torchs(u.double())[2]
     capabilities = [*derf._C.capabilities(), *ON_HOST]
     print("float32")
-    report("PyTorch", torchs(u), *truth)
+    errors = {"float32": {"PyTorch": report("PyTorch", torchs(u), *truth)}}
     for dtype in ("float32", "float16", "bfloat16"):
         if dtype != "float32":
             print(f"{dtype}, before the rounding to 16 bits")
-        for capability in capabilities:
-            report(f"derf, {capability}", ours(capability, dtype, u), *truth)
+        for name in capabilities:
+            errors.setdefault(dtype, {})[name] = report(f"derf, {name}", ours(name, dtype, u), *truth)
     print("float64")
+    errors["float64"] = float64_errors(capabilities)
+    RESULTS.write_text(json.dumps({"config": derf.show_config().splitlines(), "errors": errors}, indent=1) + "\n")
+
+
+def float64_errors(capabilities: list[str]) -> dict[str, dict[str, float]]:
     mpmath.mp.dps = 40
     u = torch.cat([torch.linspace(-6.5, 6.5, 20_001, dtype=torch.float64), torch.logspace(-30, 0, 3001).double()])
     points = [mpmath.mpf(x) for x in u.tolist()]
     values, slopes = [mpmath.erf(x) for x in points], [2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-x * x) for x in points]
     rounded = torch.tensor([float(x) for x in values], dtype=torch.float64)
-    for name, (value, _, slope) in {
-        "PyTorch": torchs(u),
-        **{f"derf, {capability}": ours(capability, "float64", u) for capability in capabilities},
-    }.items():
-        ulp = spacing(rounded).tolist()
+    ulp = spacing(rounded).tolist()
+    errors = {}
+    for name in ("PyTorch", *capabilities):
+        value, _, slope = torchs(u) if name == "PyTorch" else ours(name, "float64", u)
         worst = max(float(abs(v - t)) / s for v, t, s in zip(value.tolist(), values, ulp, strict=True))
         relative = max(
             float(abs(v - t) / t) for v, t in zip(slope.tolist(), slopes, strict=True) if t >= mpmath.mpf(2) ** -20
         )
-        print(f"{name:26} value {worst:8.2f} ulp, slope relative {bits(relative)}")
+        errors[name] = {"value, ulp": worst, "slope, relative": relative}
+        print(f"{name:26} value, ulp: {worst:.2f} slope, relative: {bits(relative)}")
+    return errors
 
 
 if __name__ == "__main__":

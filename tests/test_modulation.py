@@ -22,6 +22,10 @@ def modulate_twice(x, shift, scale):
     return x * (1 + scale.unsqueeze(1)) + scale.unsqueeze(1) * shift.unsqueeze(1)
 
 
+# A function whose source is no definition.
+(modulate_by_lambda,) = (lambda x, shift, scale: x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1),)
+
+
 def logged(forward):
     @functools.wraps(forward)
     def around(self, *args, **kwargs):
@@ -224,6 +228,12 @@ class AnotherFunction(Block):
         return modulate_twice(self.norm(x), shift, scale)
 
 
+class ByLambda(Block):
+    def forward(self, x, c):
+        shift, scale, _ = self.chunks(c)
+        return modulate_by_lambda(self.norm(x), shift, scale)
+
+
 class TimesScale(Block):
     def forward(self, x, c):
         shift, scale, _ = self.chunks(c)
@@ -255,6 +265,7 @@ LEFT = [
         Otherwise,
         DrawsBefore,
         AnotherFunction,
+        ByLambda,
         TimesScale,
         Private,
         NoSource,

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .modulation import branch_tests
+from .modulation import branch_tests, submodule_call
 
 CALL = "derf_added"
 _OUTPUT = "derf_output"
-_End = tuple[list[ast.stmt], int, tuple[ast.expr, ...]]  # a sum: in what statements, where, and what is true there
+# A sum: in what statements, where, the sum itself, and what is true there.
+_End = tuple[list[ast.stmt], int, ast.BinOp, tuple[ast.expr, ...]]
 
 
 class Addition(ast.NodeTransformer):
@@ -61,10 +62,10 @@ class Addition(ast.NodeTransformer):
                 setattr(node, field, [self.visit(statement) for statement in getattr(node, field)])
         return node
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        argument = node.args[0] if self._norm(node) else None
-        if isinstance(argument, ast.BinOp) and isinstance(argument.op, ast.Add):
-            node = _popped(ast.Subscript(self._call(argument, node.func), ast.Constant(0), ast.Load()))
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        norm, argument = submodule_call(node, self.self_name, self.names) or (None, None)
+        if norm and isinstance(argument, ast.BinOp) and isinstance(argument.op, ast.Add):
+            node = _popped(ast.Subscript(self._call(argument, norm), ast.Constant(0), ast.Load()))
         return self.generic_visit(node)
 
     @contextmanager
@@ -73,20 +74,13 @@ class Addition(ast.NodeTransformer):
         yield
         del self._tests[len(self._tests) - len(tests) :]
 
-    def _norm(self, node: ast.AST) -> bool:
-        """Whether it is a call of a submodule that is meant, with one argument."""
-        return (
-            _is_submodule_call(node, self.self_name)
-            and not isinstance(node.args[0], ast.Starred)
-            and (self.names is None or node.func.attr in self.names)
-        )
-
     def _call(self, addition: ast.BinOp, norm: ast.Attribute) -> ast.Call:
         self.found.setdefault(norm.attr, []).append(tuple(map(copy.deepcopy, self._tests)))
-        summand, gates = addition.right, []
-        while _is_submodule_call(summand, self.self_name) and summand.func.attr in self.gates:
-            gates.insert(0, summand.func)
-            summand = summand.args[0]
+        summand = addition.right
+        gates: list[ast.expr] = []
+        while found := submodule_call(summand, self.self_name, self.gates):
+            gate, summand = found
+            gates.insert(0, gate)
         return ast.Call(ast.Name(CALL, ast.Load()), [addition.left, summand, copy.deepcopy(norm), *gates], [])
 
     def _fuse(self, statements: list[ast.stmt]) -> None:
@@ -94,45 +88,48 @@ class Addition(ast.NodeTransformer):
         while at < len(statements):
             self._sink(statements, at)
             variable, ends = _sums(statements, at)
-            norm = self._norm_of(variable, statements, at + 1) if ends else None
-            if norm is not None:
+            norm = None if variable is None else self._norm_of(variable, statements, at + 1)
+            if variable is not None and norm is not None:
                 self._join(variable, ends, *norm)
             at += 1
 
     def _sink(self, statements: list[ast.stmt], at: int) -> None:
         """Move a sum of variables into both branches of the if behind it, where that ends with another one."""
         case = statements[at + 1] if at + 1 < len(statements) else None
-        variable = _summed(statements[at])
+        variable, addition = _summed(statements[at])
         if variable is None or not isinstance(case, ast.If) or case.orelse or not _is_of_names(case.test, variable):
             return
-        addition = statements[at].value
-        if not isinstance(addition.left, ast.Name) or not isinstance(addition.right, ast.Name):
+        if addition is None or not isinstance(addition.left, ast.Name) or not isinstance(addition.right, ast.Name):
             return
         moved = ast.If(case.test, [statements[at], *case.body], [copy.deepcopy(statements[at])])
         if _sums([moved], 0)[0] == variable and self._norm_of(variable, statements, at + 2) is not None:
             statements[at : at + 2] = [moved]
 
-    def _norm_of(self, variable: str, statements: list[ast.stmt], at: int) -> tuple[ast.stmt, ast.Call] | None:
-        """The statement whose first call is of a norm of the variable, which has its value from before."""
+    def _norm_of(
+        self, variable: str, statements: list[ast.stmt], at: int
+    ) -> tuple[ast.stmt, ast.Call, ast.Attribute] | None:
+        """The statement whose first call is of a norm of the variable, which has its value from before; the call, and
+        the norm."""
         while at < len(statements) and _is_copy(statements[at], variable):
             at += 1
         value = getattr(statements[at], "value", None) if at < len(statements) else None
         if value is None or not isinstance(statements[at], (ast.Assign, ast.AnnAssign, ast.Return, ast.Expr)):
             return None
         call = _first_call(value)
-        if call is None or not self._norm(call):
+        found = submodule_call(call, self.self_name, self.names) if call else None
+        if call is None or found is None:
             return None
-        argument = call.args[0]
-        return (statements[at], call) if isinstance(argument, ast.Name) and argument.id == variable else None
+        norm, argument = found
+        return (statements[at], call, norm) if isinstance(argument, ast.Name) and argument.id == variable else None
 
-    def _join(self, variable: str, ends: list[_End], statement: ast.stmt, norm: ast.Call) -> None:
+    def _join(self, variable: str, ends: list[_End], statement: ast.stmt, call: ast.Call, norm: ast.Attribute) -> None:
         output = f"{_OUTPUT}_{self._outputs}"
         self._outputs += 1
-        for statements, at, tests in ends:
+        for statements, at, addition, tests in ends:
             targets = ast.Tuple([ast.Name(name, ast.Store()) for name in (output, variable)], ast.Store())
             with self._where(*tests):
-                statements[at] = ast.Assign([targets], self._call(statements[at].value, norm.func), lineno=0)
-        _Exchange(norm, _popped(ast.Name(output, ast.Load()))).visit(statement)
+                statements[at] = ast.Assign([targets], self._call(addition, norm), lineno=0)
+        _Exchange(call, _popped(ast.Name(output, ast.Load()))).visit(statement)
 
 
 class _Exchange(ast.NodeTransformer):
@@ -148,32 +145,22 @@ def _popped(node: ast.expr) -> ast.Call:
     return ast.Call(ast.Attribute(node, "pop", ast.Load()), [], [])
 
 
-def _is_submodule_call(node: ast.AST, self_name: str) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and not node.keywords
-        and len(node.args) == 1
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == self_name
-    )
-
-
-def _summed(statement: ast.stmt) -> str | None:
-    """The variable to which a statement gives a sum."""
+def _summed(statement: ast.stmt) -> tuple[str, ast.BinOp] | tuple[None, None]:
+    """The variable to which a statement gives a sum, and the sum."""
     if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-        return None
+        return None, None
     target, value = statement.targets[0], statement.value
-    is_sum = isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add)
-    return target.id if is_sum and isinstance(target, ast.Name) else None
+    if isinstance(target, ast.Name) and isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        return target.id, value
+    return None, None
 
 
 def _sums(statements: list[ast.stmt], at: int, *tests: ast.expr) -> tuple[str | None, list[_End]]:
     """The variable to which a statement gives a sum at its ends, and the ends: its own, or those of both branches."""
     statement = statements[at]
-    variable = _summed(statement)
-    if variable is not None:
-        return variable, [(statements, at, tests)]
+    variable, addition = _summed(statement)
+    if addition is not None:
+        return variable, [(statements, at, addition, tests)]
     if not isinstance(statement, ast.If) or not statement.orelse:
         return None, []
     variables, ends = set(), []
@@ -194,8 +181,8 @@ def _is_copy(statement: ast.stmt, variable: str) -> bool:
 
 def _is_of_names(test: ast.expr, variable: str) -> bool:
     """Whether a test reads names and attributes alone, and not the variable."""
-    kinds = (ast.Name, ast.Attribute, ast.Constant, ast.BoolOp, ast.boolop, ast.Not, ast.UnaryOp, ast.expr_context)
-    kinds += (ast.Compare, ast.Is, ast.IsNot)
+    kinds: tuple[type[ast.AST], ...] = (ast.Name, ast.Attribute, ast.Constant, ast.expr_context)
+    kinds += (ast.BoolOp, ast.boolop, ast.Not, ast.UnaryOp, ast.Compare, ast.Is, ast.IsNot)
     return all(
         isinstance(part, kinds) and not (isinstance(part, ast.Name) and part.id == variable) for part in ast.walk(test)
     )

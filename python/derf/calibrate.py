@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from torch import Tensor, nn
 
@@ -21,20 +21,35 @@ from .report import KeptNorm
 from .selection import Selector
 from .sites import Site, find_sites
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Model = TypeVar("Model", bound=nn.Module)
 Mask = str | Callable[[Any], Tensor | None]
 _PILOT_ROWS = 512  # of every layer, for alpha and a first fit
 _PILOT_BATCHES = 8
 
 
+class _Options(TypedDict, total=False):
+    forward: Forward | None
+    mode: Literal["sequential", "parallel"]
+    mask: Mask | None
+    include: Selector | Sequence[Selector] | None
+    exclude: Selector | Sequence[Selector] | None
+    per_channel: bool
+    bias: bool
+    refine: int
+    progress: bool
+
+
 @overload
 def calibrate(
-    model: Model, batches: Iterable[Any], *, return_report: Literal[True], **options: Any
+    model: Model, batches: Iterable[Any], *, return_report: Literal[True], **options: "Unpack[_Options]"
 ) -> tuple[Model | PointwiseNorm, CalibrationReport]: ...
 
 
 @overload
-def calibrate(model: Model, batches: Iterable[Any], **options: Any) -> Model | PointwiseNorm: ...
+def calibrate(model: Model, batches: Iterable[Any], **options: "Unpack[_Options]") -> Model | PointwiseNorm: ...
 
 
 def calibrate(
@@ -336,7 +351,7 @@ def _describe(plan: Plan, sites: list[Site], ran: list[Site], report: Calibratio
     """Say what was done, and take out of the plan what did not run."""
     for site in ran:
         worst, channel = site.fit.worst()
-        parameters = {
+        parameters: dict[str, Any] = {
             "r2": site.fit.r2,
             "worst_r2": worst,
             "worst_channel": channel,

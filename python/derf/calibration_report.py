@@ -41,7 +41,7 @@ class CalibrationReport:
     """What :func:`derf.calibrate` did to a model. Prints as a table.
 
     Attributes:
-        layers: a :class:`CalibratedLayer` for each layer, in the order of execution.
+        layers: a :class:`derf.calibration_report.CalibratedLayer` for each layer, in the order of execution.
         kept: a :class:`derf.report.KeptNorm` for each layer that looks like a norm and stayed, with the reason.
         notes: what else there is to know.
         batches: how many batches there were.
@@ -78,8 +78,8 @@ class CalibrationReport:
         ]
         parts = [table(header, rows)]
         if self.kept:
-            rows = [(entry.name or "(model)", entry.old.__name__, entry.reason) for entry in self.kept]
-            parts.append(table(("name", "stays", "because"), rows))
+            kept = [(entry.name or "(model)", entry.old.__name__, entry.reason) for entry in self.kept]
+            parts.append(table(("name", "stays", "because"), kept))
         notes = list(self.notes)
         notes += [f"{each.name or '(model)'}: {' and '.join(each.added)} added" for each in self.layers if each.added]
         if self.loss_before is not None and self.loss_after is not None:

@@ -62,7 +62,7 @@ def for_lightning(every: int = 50, **options: Any) -> Any:
     """
     for package in ("lightning.pytorch", "pytorch_lightning"):
         try:
-            base = importlib.import_module(package).Callback
+            base: Any = importlib.import_module(package).Callback
             break
         except ImportError:
             continue

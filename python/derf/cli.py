@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ def timm_model(name: str) -> tuple[nn.Module, Callable[[nn.Module], object], str
     """A model of timm, how to call it on the meta device, and in words with what."""
     import timm
 
-    model = timm.create_model(name)
+    model: Any = timm.create_model(name)
     size = model.pretrained_cfg["input_size"]
     return model, lambda model: model(torch.empty(1, *size, device="meta")), f"an image {list(size)}"
 
@@ -104,11 +105,11 @@ def _add_call(before: Costs, after: Costs, entry: ReplacedNorm, input: torch.Ten
     of_norm = {"centered": centered, "weight": weight, "bias": bias}
     before.forward_flops += norm_flops(elements, **of_norm)
     before.backward_flops += norm_backward_flops(elements, **of_norm)
-    shapes = [
-        None if tensor is None else tensor.shape for tensor in (input, new.alpha, new.shift, new.weight, new.bias)
-    ]
-    after.forward_flops += pointwise_norm_flops(*shapes, function=new.function)
-    after.backward_flops += pointwise_norm_backward_flops(input.shape, *shapes, function=new.function, out_shape=shapes)
+    function: Any = new.function
+    tensors = input, new.alpha, new.shift, new.weight, new.bias
+    shapes: Any = [None if tensor is None else tensor.shape for tensor in tensors]
+    after.forward_flops += pointwise_norm_flops(*shapes, function=function)
+    after.backward_flops += pointwise_norm_backward_flops(input.shape, *shapes, -1, function, out_shape=shapes)
 
     # Each tensor once: forward reads the input and writes the output; backward reads the gradient and the input, and
     # writes a gradient. A norm writes its row's statistics in float32, and reads them again.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +124,8 @@ def load_data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     images, labels = load_digits(return_X_y=True)
     images = (images / 8 - 1).astype("float32").reshape(-1, 1, 8, 8)
     split = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
-    return tuple(torch.from_numpy(part) for part in split)
+    images, test_images, labels, test_labels = map(torch.from_numpy, split)
+    return images, test_images, labels, test_labels
 
 
 def make_batches(images: Tensor, labels: Tensor, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -142,12 +144,13 @@ def make_batches(images: Tensor, labels: Tensor, steps: int, seed: int) -> Itera
 def make_model(seed: int) -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
-    shape = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 3}
-    data = {"image_size": 8, "patch_size": 4, "num_channels": 1, "num_labels": 10}
+    options: dict[str, Any] = {"hidden_size": 96, "intermediate_size": 384}
+    options |= {"num_hidden_layers": 4, "num_attention_heads": 3}
+    options |= {"image_size": 8, "patch_size": 4, "num_channels": 1, "num_labels": 10}
     torch.manual_seed(seed)
     # The usual initializer_range, 0.02, is meant for patches of hundreds of pixels. Here activations would start near
     # zero, which LayerNorm scales up and Derf, almost linear there, does not.
-    return ViTForImageClassification(ViTConfig(**shape, **data, initializer_range=0.1))
+    return ViTForImageClassification(ViTConfig(**options, initializer_range=0.1))
 
 
 def train(trainings: list[Training], batches: Iterator[tuple[Tensor, Tensor]], *test: Tensor) -> None:
@@ -267,7 +270,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     torch.set_num_threads(1)  # more gain a model this small little, and lose it much where cores are shared
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # would add to every time that is measured
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # would add to every time that is measured
     images, test_images, labels, test_labels = load_data()
     batches = partial(make_batches, images, labels, seed=arguments.seed)
     model = make_model(arguments.seed)

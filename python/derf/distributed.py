@@ -54,9 +54,7 @@ class _Operand:
         return Shard(own) if 0 <= own < len(self.shape) and self.shape[own] != 1 else Replicate()
 
 
-def _rules(
-    tensors: tuple[Tensor | None, ...], channel_dim: int
-) -> Iterator[tuple[Placement, list[Placement | None], list[Placement | None]]]:
+def _rules(tensors: tuple[Tensor | None, ...], channel_dim: int) -> Iterator[tuple[Placement, list[Any], list[Any]]]:
     """For each way in which input may lie on one dimension of a mesh: input, the parameters, and their gradients.
 
     A gradient is sharded as its parameter, and a sum over what other processes have where that is replicated.
@@ -78,7 +76,7 @@ def _forward_rules(tensors: tuple[Tensor | None, ...], channel_dim: int, further
 def _backward_rules(
     tensors: tuple[Tensor | None, ...], channel_dim: int, output_mask: list[bool], further: int
 ) -> list[_Rule]:
-    rules = []
+    rules: list[_Rule] = []
     for x, placed, gradients in _rules(tensors, channel_dim):
         results = [result if wanted else None for result, wanted in zip([x, *gradients], output_mask, strict=True)]
         rules.append((results, [x, x, *placed, *[None] * further]))
@@ -171,9 +169,9 @@ def _quantized_pointwise_norm(
     *,
     channel_dim: int = -1,
     unquantized: bool = False,
-    **_: Any,
+    **__: Any,
 ) -> list[_Rule]:
-    rules = []
+    rules: list[_Rule] = []
     of_scale = _Operand.of(scale, input, channel_dim, is_scalar=True)
     for x, placed, _ in _rules((input, alpha, shift, weight, bias, gate), channel_dim):
         *parameters, of_gate = placed
@@ -205,7 +203,7 @@ def _add_pointwise_norm_backward(
     weight_offset: float,
     output_mask: list[bool],
 ) -> list[_Rule]:
-    rules = []
+    rules: list[_Rule] = []
     for x, placed, gradients in _rules((sum, alpha, shift, weight, bias, gate), channel_dim):
         results = [result if wanted else None for result, wanted in zip([x, x, *gradients], output_mask, strict=True)]
         arguments = [x, None if grad_sum is None else x, None if input is None else x, x, *placed, *[None] * 4]
@@ -231,9 +229,9 @@ class DerfParallel(ParallelStyle):
 
     Args:
         dim: the dimension of the input that is sharded: 1 (default) for sequences, 0 for the batch. A dimension of the
-            channels, which is told by its negative number for a layer whose channel_dim is -1, shards weight and bias
-            (and alpha and shift for each channel)
-        too, so that the layer fits between ``ColwiseParallel`` and ``RowwiseParallel`` without communication.
+            channels (given as a negative number where the layer's channel_dim is -1) shards weight and bias too, and
+            alpha and shift for each channel, so that the layer fits between ``ColwiseParallel`` and
+            ``RowwiseParallel`` without communication.
         use_local_output: whether the output is the local tensor instead of a DTensor.
 
     A plain tensor that comes in is taken for the local shard; a DTensor is redistributed where it lies otherwise.
@@ -260,7 +258,7 @@ class DerfParallel(ParallelStyle):
         dim = self.dim + len(module.normalized_shape)
         return dim if self.dim < 0 <= dim else None
 
-    def _shard_parameters(self, name: str, module: nn.Module, device_mesh: DeviceMesh) -> None:
+    def _shard_parameters(self, name: str, module: Any, device_mesh: DeviceMesh) -> None:
         channel_dim = self._channel_dim(module)
         for key, parameter in list(module.named_parameters(recurse=False)):
             of_channels = channel_dim is not None and (key in ("weight", "bias") or module.per_channel)
@@ -283,4 +281,6 @@ class DerfParallel(ParallelStyle):
             raise TypeError(
                 f"derf: DerfParallel shards a derf.PointwiseNorm, but the plan names a {type(module).__name__}"
             )
-        return distribute_module(module, device_mesh, self._shard_parameters, self._shard_input, self._finish)
+        before: Any = self._shard_input  # torch's own styles give these two likewise, whatever the annotation says
+        after: Any = self._finish
+        return distribute_module(module, device_mesh, self._shard_parameters, before, after)

@@ -99,7 +99,7 @@ def pointwise_norm_flops(
     **__: object,
 ) -> int:
     """The same of a function of the family and its options. (weight_offset is added once a channel.)"""
-    value, _, _ = function_flops(function)
+    value = function_flops(function)[0]
     each = 1 + (shift is not None) + value + (weight is not None) + (bias is not None)
     return prod(input) * (each + _study_flops(dead_zone, input_shift, linear_mix, clip, output_shift))
 
@@ -139,7 +139,7 @@ def pointwise_norm_backward_flops(
     **__: object,
 ) -> int:
     """The same of a function of the family and its options."""
-    _, in_sums, slope = function_flops(function)
+    in_sums, slope = function_flops(function)[1:]
     to_input, to_alpha, to_shift, to_weight, to_bias = (shape is not None for shape in out_shape)
     through = to_input or to_alpha or to_shift
     each = (1 + (shift is not None)) * (through or to_weight)  # alpha * input + shift

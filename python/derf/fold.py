@@ -40,7 +40,7 @@ class FoldReport:
     """What :func:`derf.fold` did to a model. Prints as a table.
 
     Attributes:
-        folded: a :class:`FoldedLayer` for each layer that was folded.
+        folded: a :class:`derf.fold.FoldedLayer` for each layer that was folded.
         left: name, class and reason for each that was not.
     """
 
@@ -161,11 +161,9 @@ def _readers(layer: PointwiseNorm, calls: list[Call], owners: _Owners) -> list[R
         raise Unfoldable("it is called with different weight_offset")
     readers: list[Reader] = []
     for call in calls:
-        for part, parameter in (("weight", layer.weight), ("bias", layer.bias)):
+        for part, own in (("weight", layer.weight), ("bias", layer.bias)):
             given = getattr(call, part)
-            if (given is None) != (parameter is None) or (
-                given is not None and owners.parameters.get(given) is not parameter
-            ):
+            if (given is None) != (own is None) or (given is not None and owners.parameters.get(given) is not own):
                 raise Unfoldable(f"its {part} is computed, as by a modulation")
         readers += call.readers()
     if not readers:

@@ -1,5 +1,7 @@
 """The layers as functions."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -134,7 +136,7 @@ def pointwise_norm(
     >>> derf.functional.pointwise_norm(x, torch.tensor([0.5]), weight=torch.zeros(3), weight_offset=1.0)
     tensor([[-0.8427,  0.0000,  0.8427]])
     """
-    study = {"dead_zone": dead_zone, "input_shift": input_shift, "linear_mix": linear_mix, "clip": clip}
+    study: dict[str, Any] = {"dead_zone": dead_zone, "input_shift": input_shift, "linear_mix": linear_mix, "clip": clip}
     study |= {"output_shift": output_shift, "sign": sign}
     options = {"channel_dim": channel_dim, "weight_offset": weight_offset, **study}
     if isinstance(function, str):

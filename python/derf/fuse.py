@@ -32,7 +32,7 @@ class FuseReport:
     """What :func:`derf.fuse` did to a model. Prints as a table.
 
     Attributes:
-        fused: a :class:`FusedLayer` for each layer that takes a sum in.
+        fused: a :class:`derf.fuse.FusedLayer` for each layer that takes a sum in.
         left: name, class and reason for each that does not.
     """
 

@@ -1,6 +1,7 @@
 """Layers that do what stands before a Derf as well."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,9 @@ class AddDerf(Derf):
             dtype=dtype,
         )
 
-    def forward(self, input: Tensor, residual: Tensor, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override]  # Derf's parameters and state_dict, another call
+        self, input: Tensor, residual: Tensor, gate: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (output, sum); see :func:`derf.functional.add_pointwise_norm` for dtypes, layouts and errors."""
         return torch.ops.derf.add_pointwise_norm(
             input, residual, self.alpha, self.shift, self.weight, self.bias, gate, channel_dim=self.channel_dim
@@ -100,7 +103,7 @@ def is_gate(module: nn.Module) -> bool:
     return cls is nn.Identity or cls.__module__.startswith("timm.") and cls.__name__ in ("LayerScale", "DropPath")
 
 
-def added(left: Tensor, right: Tensor, norm: nn.Module, *gates: nn.Module) -> tuple[list[Tensor], Tensor]:
+def added(left: Tensor, right: Tensor, norm: Any, *gates: Any) -> tuple[list[Tensor], Tensor]:
     """``[norm(sum)], sum`` of ``sum = left + right``, right passed through gates first: in one call where possible.
 
     It stands in the forwards that :func:`derf.fuse` rewrites. Layers may have been exchanged or got hooks since then.
@@ -144,13 +147,13 @@ def _add_alike(left: Tensor, right: Tensor) -> bool:
     )
 
 
-def _factors(gates: tuple[nn.Module, ...], input: Tensor, norm: PointwiseNorm) -> list[Tensor] | None:
+def _factors(gates: tuple[Any, ...], input: Tensor, norm: PointwiseNorm) -> list[Tensor] | None:
     """What the gates multiply the input by, or None where they do something else."""
     if norm.channel_dim != -1 or len(norm.normalized_shape) != 1:
         return None
     if not all(is_gate(module) and not _has_hooks(module) for module in gates):
         return None
-    factors = []
+    factors: list[Tensor] = []
     for module in gates:
         kind = type(module).__name__
         if kind == "LayerScale":

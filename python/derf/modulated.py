@@ -86,7 +86,8 @@ class ModulatedDerf(Derf):
         self, input: Tensor, scale: Tensor | None, shift: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, float]:
         """weight, bias and weight_offset of the operator: those of the layer and of the modulation together."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
         if scale is not None:
             scale = self._beside(scale, input, "scale")
         if shift is not None:

@@ -24,6 +24,8 @@ _DONE = "derf_is_modulated"
 # Calls of tensors' methods that may change places with other expressions: they draw no random numbers.
 _PURE = {"unsqueeze", "squeeze", "to", "type_as", "float", "view", "reshape"}
 
+Submodule = tuple[ast.Attribute, ast.expr]  # a submodule that is called, and with what
+
 
 @dataclass
 class _Modulation:
@@ -81,24 +83,16 @@ class Fusion(ast.NodeTransformer):
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.expr):
             modulation = self._modulation(node)
-            if modulation is not None and self._norm(modulation.target):
-                return super().generic_visit(self._call(modulation.target, modulation))
+            norm = submodule_call(modulation.target, self.self_name, self.names) if modulation else None
+            if modulation and norm:
+                return super().generic_visit(self._call(norm, modulation))
         return super().generic_visit(node)
 
-    def _norm(self, node: ast.expr) -> str | None:
-        """The submodule that an expression is a call of, with one argument."""
-        if not isinstance(node, ast.Call) or node.keywords or len(node.args) != 1:
-            return None
-        function = node.func
-        if not isinstance(function, ast.Attribute) or isinstance(node.args[0], ast.Starred):
-            return None
-        named = isinstance(function.value, ast.Name) and function.value.id == self.self_name
-        return function.attr if named and (self.names is None or function.attr in self.names) else None
-
-    def _call(self, norm: ast.Call, modulation: _Modulation) -> ast.Call:
-        self.found.setdefault(norm.func.attr, []).append(tuple(map(copy.deepcopy, self._tests)))
+    def _call(self, norm: Submodule, modulation: _Modulation) -> ast.Call:
+        function, argument = norm
+        self.found.setdefault(function.attr, []).append(tuple(map(copy.deepcopy, self._tests)))
         parts = (part or ast.Constant(None) for part in (modulation.scale, modulation.shift))
-        return ast.Call(ast.Name(CALL, ast.Load()), [norm.func, norm.args[0], *parts], [])
+        return ast.Call(ast.Name(CALL, ast.Load()), [function, argument, *parts], [])
 
     # Expressions
 
@@ -123,13 +117,16 @@ class Fusion(ast.NodeTransformer):
             return None
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-            bound = inspect.signature(function).bind(*node.args, **{k.arg: k.value for k in node.keywords})
+            bound = inspect.signature(function).bind(*node.args, **{k.arg or "": k.value for k in node.keywords})
         except Exception:  # no source, or not called like this
+            return None
+        if not isinstance(tree, ast.FunctionDef):
             return None
         body = [s for s in tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         if len(body) != 1 or not isinstance(body[0], ast.Return) or tree.decorator_list:
             return None
-        found = Fusion(self.self_name, {})._modulation(body[0].value)
+        returned = body[0].value
+        found = None if returned is None else Fusion(self.self_name, {})._modulation(returned)
         if found is None or not isinstance(found.target, ast.Name) or found.target.id not in bound.arguments:
             return None
         parts = [part for part in (found.scale, found.shift) if part is not None]
@@ -168,39 +165,40 @@ class Fusion(ast.NodeTransformer):
         inner = behind
         if isinstance(behind, ast.If) and not behind.orelse and len(behind.body) == 1 and _pure(behind.test):
             case, inner = behind.test, behind.body[0]
-        variable = _assigned(inner)
-        modulation = self._modulation(inner.value) if variable else None
-        if modulation is None or not isinstance(modulation.target, ast.Name) or modulation.target.id != variable:
+        variable, value = _assigned(inner)
+        modulation = None if value is None else self._modulation(value)
+        if variable is None or modulation is None or not _is_name(modulation.target, variable):
             return None
         parts = [part for part in (modulation.scale, modulation.shift, case) if part is not None]
         if any(_reads(part, variable) for part in map(_without_devices, parts)):
             return None
         own = any(_reads(part, variable) for part in parts)  # h.device, that of a norm's input as well
 
-        def value_of(statement: ast.stmt) -> ast.expr | None:
-            if _assigned(statement) != variable or not self._norm(statement.value):
-                return None
-            of_itself = isinstance(statement.value.args[0], ast.Name) and statement.value.args[0].id == variable
-            return statement.value if of_itself or not own else None
+        def norm_of(statement: ast.stmt) -> Submodule | None:
+            name, value = _assigned(statement)
+            norm = submodule_call(value, self.self_name, self.names) if value and name == variable else None
+            return norm if norm and (_is_name(norm[1], variable) or not own) else None
 
-        def together(statement: ast.Assign, done: list[ast.stmt]) -> list[ast.stmt]:
+        def together(statement: ast.stmt, norm: Submodule, done: list[ast.stmt]) -> list[ast.stmt]:
             with self._where(*([] if case is None else [case])):
-                fused = ast.Assign(statement.targets, self._call(statement.value, modulation), lineno=0)
+                target = ast.Name(variable, ast.Store())
+                fused = ast.Assign([target], self._call(norm, modulation), lineno=0)
             return [fused, *done] if case is None else [ast.If(case, [fused, *done], [statement])]
 
-        if value_of(before):
-            return together(before, [])
+        norm = norm_of(before)
+        if norm:
+            return together(before, norm, [])
         if not isinstance(before, ast.If):
             return None
         flag = f"{_DONE}_{self.flags}"
         moved = copy.deepcopy(before)
-        ends = [(body, tests) for body, tests in _branches(moved) if value_of(body[-1])]
+        ends = [(body, tests, norm) for body, tests in _branches(moved) if (norm := norm_of(body[-1]))]
         if not ends:
             return None
         self.flags += 1
-        for body, tests in ends:
+        for body, tests, norm in ends:
             with self._where(*tests):
-                body[-1:] = together(body[-1], [_set(flag, True)])
+                body[-1:] = together(body[-1], norm, [_set(flag, True)])
         rest = ast.UnaryOp(ast.Not(), ast.Name(flag, ast.Load()))
         test = rest if case is None else ast.BoolOp(ast.And(), [rest, case])
         return [_set(flag, False), moved, ast.If(test, [inner], [])]
@@ -222,7 +220,7 @@ def _without_devices(node: ast.expr) -> ast.expr:
     """The expression with None for each ``variable.device``."""
 
     class Devices(ast.NodeTransformer):
-        def visit_Attribute(self, part: ast.Attribute) -> ast.expr:
+        def visit_Attribute(self, part: ast.Attribute) -> ast.AST:
             plain = part.attr == "device" and isinstance(part.value, ast.Name)
             return ast.Constant(None) if plain else self.generic_visit(part)
 
@@ -256,12 +254,26 @@ def _pure(node: ast.expr) -> bool:
     return True
 
 
-def _assigned(statement: ast.stmt) -> str | None:
-    """The variable that a statement gives a value to, where it is a plain one."""
+def _assigned(statement: ast.stmt) -> tuple[str, ast.expr] | tuple[None, None]:
+    """The variable that a statement gives a value to, where it is a plain one, and the value."""
     if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-        return None
+        return None, None
     target = statement.targets[0]
-    return target.id if isinstance(target, ast.Name) else None
+    return (target.id, statement.value) if isinstance(target, ast.Name) else (None, None)
+
+
+def _is_name(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def submodule_call(node: ast.AST, self_name: str, names: frozenset[str] | None) -> Submodule | None:
+    """The submodule that an expression calls with one argument, and the argument; of these names, or of any."""
+    if not isinstance(node, ast.Call) or node.keywords or len(node.args) != 1 or isinstance(node.args[0], ast.Starred):
+        return None
+    function = node.func
+    if not isinstance(function, ast.Attribute) or not _is_name(function.value, self_name):
+        return None
+    return (function, node.args[0]) if names is None or function.attr in names else None
 
 
 def branch_tests(statement: ast.If) -> Iterator[tuple[str, ast.expr]]:

@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,7 @@ def _checked_shape(normalized_shape: int | Iterable[int], channel_dim: int) -> t
     """normalized_shape as a tuple, once it is seen to be one."""
     if isinstance(normalized_shape, str) or not isinstance(normalized_shape, (numbers.Integral, Iterable)):
         raise TypeError(f"derf: normalized_shape must be an int or a sequence of ints, but is {normalized_shape!r}")
-    whole = isinstance(normalized_shape, numbers.Integral)
-    shape = (normalized_shape,) if whole else tuple(normalized_shape)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, Iterable) else (normalized_shape,)
     if not all(isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in shape):
         raise TypeError(f"derf: normalized_shape must be an int or a sequence of ints, but is {normalized_shape!r}")
     if not shape or any(size < 0 for size in shape):
@@ -158,6 +158,12 @@ class PointwiseNorm(nn.Module):
     sign: int = 1
     inplace: bool = False
     eps: float = math.nan
+    if TYPE_CHECKING:  # TorchScript would read them
+        alpha: nn.Parameter
+        shift: nn.Parameter | None
+        weight: nn.Parameter | None
+        bias: nn.Parameter | None
+        origin: Any  # what replace_norm knows of the norm before
 
     def __init__(
         self,
@@ -277,10 +283,11 @@ class PointwiseNorm(nn.Module):
 
     @torch.jit.unused
     def _unfused(self, input: Tensor) -> Tensor:
+        function: Any = self.function
         parameters = self.alpha, self.shift, self.weight, self.bias
         study = {name: getattr(self, name) for name in STUDY}
         out = input if self.inplace else None
-        return pointwise_norm_of(self.function, input, *parameters, channel_dim=self.channel_dim, out=out, **study)
+        return pointwise_norm_of(function, input, *parameters, channel_dim=self.channel_dim, out=out, **study)
 
     def _shown_function(self) -> list[str]:
         return [repr(self.function) if isinstance(self.function, str) else function_name(self.function)]

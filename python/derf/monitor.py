@@ -211,7 +211,7 @@ class Monitor:
         if not history:
             return {}
         layers = history[-1]["layers"]
-        result = {}
+        result: dict[str, float] = {}
         for name, row in {"mean": mean_over_layers(layers), **layers}.items():
             result |= {f"{prefix}{name or 'model'}/{key}": value for key, value in row.items() if not math.isnan(value)}
         return result

@@ -5,6 +5,7 @@ A class is known from the registry, or else by what it computes (observe.py).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -39,13 +40,13 @@ class NormSpec:
 Adapter = Callable[[nn.Module], NormSpec | None]
 
 
-def _adapt(norm: nn.Module) -> NormSpec:
+def _adapt(norm: Any) -> NormSpec:
     """Read the attributes whose names PyTorch, apex, flash_attn and mamba_ssm agree on."""
     shape = getattr(norm, "normalized_shape", None) or norm.weight.shape
     return NormSpec(tuple(shape), norm.weight, getattr(norm, "bias", None))
 
 
-def _adapt_liger(norm: nn.Module) -> NormSpec:
+def _adapt_liger(norm: Any) -> NormSpec:
     return replace(_adapt(norm), weight_offset=float(norm.offset))
 
 

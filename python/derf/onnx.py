@@ -23,8 +23,9 @@ def translation_table() -> dict[OpOverload, Callable[..., Any]]:
     >>> [str(operator) for operator in derf.onnx.translation_table()]
     ['derf.derf.default', 'derf.pointwise_norm.default', 'derf.add_pointwise_norm.default']
     """
-    from onnxscript import ir
-    from onnxscript import opset18 as op
+    from onnxscript import ir, opset18
+
+    op: Any = opset18
 
     def pointwise_norm(
         input: Any,
@@ -103,7 +104,7 @@ def translation_table() -> dict[OpOverload, Callable[..., Any]]:
         if residual.dtype != compute:
             sum = op.Cast(sum, to=int(residual.dtype))
         sum.dtype, sum.shape = residual.dtype, input.shape
-        options = {"function": function, "channel_dim": channel_dim, "weight_offset": weight_offset}
+        options: dict[str, Any] = {"function": function, "channel_dim": channel_dim, "weight_offset": weight_offset}
         output = pointwise_norm(sum, alpha, shift, weight, bias, **options)
         return output if residual.dtype == input.dtype else op.Cast(output, to=int(input.dtype)), sum
 

@@ -1,6 +1,6 @@
 """What replace_norm will change, made ready: all that can fail has happened before the model is touched."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -70,7 +70,7 @@ class Kind:
         if self.plain and self.function == "tanh" and not self.shift:
             del options["shift_init"]
             return DyT(normalized_shape, **options)
-        own = {"shift": self.shift, "per_channel": self.per_channel, **self.study}
+        own: dict[str, Any] = {"shift": self.shift, "per_channel": self.per_channel, **self.study}
         return PointwiseNorm(normalized_shape, self.function, **own, **options)
 
 
@@ -88,7 +88,7 @@ def make_plan(
     model: nn.Module,
     function: Function,
     per_channel: bool,
-    study: dict[str, float | None],
+    study: Mapping[str, Any],
     alpha: Start | None,
     shift: Start | bool | None,
     include: Selector | Sequence[Selector] | None,
@@ -191,7 +191,7 @@ def refuse_wrapped(name: str, module: nn.Module, caller: str) -> None:
         )
 
 
-def _refuse_changed(name: str, norm: nn.Module) -> None:
+def _refuse_changed(name: str, norm: Any) -> None:
     if parametrize.is_parametrized(norm):
         raise ValueError(
             f"derf: {name} has parametrizations of {', '.join(norm.parametrizations)}. "

@@ -35,7 +35,7 @@ def agree() -> Iterator[None]:
 def same_everywhere(value: object, what: str) -> None:
     """Raise RuntimeError where another process has another value."""
     if several():
-        values = [None] * torch.distributed.get_world_size()
+        values: list[object] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(values, value)
         if any(other != values[0] for other in values):
             raise RuntimeError(f"derf: {what} must be the same in all processes, but are {values}")

@@ -1,6 +1,7 @@
 """8-bit outputs for 8-bit matrix products: scales from the layer's own bound, and the Linear that reads them."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,12 +99,14 @@ class QuantizedNorm(nn.Module):
         self.layer = layer
         self.dtype = _checked_dtype(dtype)
         bound = bound.clamp(min=torch.finfo(torch.float32).tiny * 1e6)
+        self.scale: Tensor
         self.register_buffer("scale", (bound if per_channel else bound.max().reshape(1)) / LARGEST[dtype])
 
     def forward(
         self, input: Tensor, residual: Tensor | None = None, gate: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
         """Apply the layer; see :func:`derf.functional.quantized_pointwise_norm`."""
+        function: Any = self.layer.function  # of the family, as the constructor has seen
         return quantized_pointwise_norm(
             input,
             self.scale,
@@ -114,7 +117,7 @@ class QuantizedNorm(nn.Module):
             dtype=self.dtype,
             residual=residual,
             gate=gate,
-            function=self.layer.function,
+            function=function,
             channel_dim=self.layer.channel_dim,
         )
 
@@ -163,6 +166,9 @@ class QuantizedLinear(nn.Module):
         largest = weight.abs().amax(1, keepdim=True) if norm.dtype == torch.int8 else weight.abs().max().reshape(1, 1)
         scale = largest.clamp(min=torch.finfo(torch.float32).tiny * 1e6) / LARGEST[norm.dtype]
         scaled = weight / scale
+        self.weight: Tensor
+        self.weight_scale: Tensor
+        self.bias: Tensor | None
         self.register_buffer("weight", (scaled.round() if norm.dtype == torch.int8 else scaled).to(norm.dtype))
         self.register_buffer("weight_scale", scale.reshape(-1))
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().clone())

@@ -76,11 +76,12 @@ def calls_of(program: ExportedProgram) -> Iterator[Call]:
     for node in program.graph.nodes:
         if node.op == "call_function" and node.target in _LAYERS:
             alpha, weight, bias = (_argument(node, name, None) for name in ("alpha", "weight", "bias"))
-            given = [None if t is None else names.get(t.name, "") for t in (weight, bias)]
-            yield Call(node, names.get(alpha.name, ""), *given, _argument(node, "weight_offset", 0.0), names)
+            of_weight, of_bias = (None if t is None else names.get(t.name, "") for t in (weight, bias))
+            offset = _argument(node, "weight_offset", 0.0)
+            yield Call(node, names.get(alpha.name, ""), of_weight, of_bias, offset, names)
 
 
-def _argument(node: Node, name: str, default: Any) -> Any:
+def _argument(node: Any, name: str, default: Any) -> Any:
     """An argument of a call, however it was passed."""
     for place, argument in enumerate(node.target._schema.arguments):
         if argument.name == name:
@@ -111,7 +112,7 @@ def _followed(node: Node, dim: int, names: dict[str, str]) -> Iterator[Reader]:
             yield _reader(user, node, dim, names)
 
 
-def _dimension_behind(user: Node, node: Node, dim: int) -> int | None:
+def _dimension_behind(user: Any, node: Node, dim: int) -> int | None:
     """Where the channels are behind a call that moves elements alone, or None where it is no such call."""
     target, value = user.target, user.meta.get("val")
     if user.op != "call_function" or not user.args or user.args[0] is not node or not isinstance(value, Tensor):
@@ -153,17 +154,17 @@ def _reader(user: Node, node: Node, dim: int, names: dict[str, str]) -> Reader:
         raise Unfoldable(f"{target} reads it along another dimension than its channels")
     if is_addmm and (_argument(user, "beta", 1) != 1 or _argument(user, "alpha", 1) != 1):
         raise Unfoldable(f"{target} has factors of its own")
-    given = [None if t is None else names.get(t.name) for t in (weight, bias)]
-    if given[0] is None or (bias is not None and given[1] is None):
+    of_weight, of_bias = (None if t is None else names.get(t.name) for t in (weight, bias))
+    if of_weight is None or (bias is not None and of_bias is None):
         raise Unfoldable(f"{target} reads it with a weight or bias that is no parameter")
     others = frozenset(other for t in (weight, bias) if t is not None for other in t.users)
     channels = 0 if is_addmm else 1
     if not is_convolution:
-        return Reader(user, *given, channels, 1, False, others)
+        return Reader(user, of_weight, of_bias, channels, 1, False, others)
     padding = _argument(user, "padding", 0)
     kernel = weight.meta["val"].shape[2:]
     if isinstance(padding, str):
         pads = padding == "same" and any(size > 1 for size in kernel)
     else:
         pads = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
-    return Reader(user, *given, channels, _argument(user, "groups", 1), pads, others)
+    return Reader(user, of_weight, of_bias, channels, _argument(user, "groups", 1), pads, others)

@@ -79,7 +79,7 @@ def _llama_alpha(name: str) -> float:
 
 def _scale_after_positions(model: nn.Module) -> list[tuple[str, ChangeModel]]:
     """nanoGPT and Transformers call drop(wte(tokens) + wpe(positions)): the sum is scaled before the dropout."""
-    changes = []
+    changes: list[tuple[str, ChangeModel]] = []
     for name, module in model.named_modules():
         parts = module._modules
         if not {"wte", "wpe", "drop"} <= parts.keys() or _is_scaled(parts["drop"]):
@@ -104,13 +104,13 @@ def _is_scaled(module: nn.Module) -> bool:
 
 
 def _scale_tokens(model: nn.Module) -> list[tuple[str, ChangeModel]]:
-    changes = []
+    changes: list[tuple[str, ChangeModel]] = []
     for name, module in model.named_modules():
         for child_name, child in module._modules.items():
             if child_name not in ("embed_tokens", "tok_embeddings") or type(child) is not nn.Embedding:
                 continue
 
-            def change(module: nn.Module = module, child_name: str = child_name, child: nn.Module = child) -> None:
+            def change(module: nn.Module = module, child_name: str = child_name, child: nn.Embedding = child) -> None:
                 module._modules[child_name] = ScaledEmbedding(child)
 
             changes.append((f"{_join(name, child_name)}: a learnable scale of the embeddings", change))

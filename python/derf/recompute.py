@@ -22,7 +22,8 @@ from .passes import check_plain
 _FORWARDS = (Derf.forward, PointwiseNorm.forward, ModulatedDerf.forward)
 _SAME_ORDER = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "UnsqueezeBackward0"}
 _SAME_ORDER |= {"SqueezeBackward0", "SqueezeBackward1", "SqueezeBackward2"}
-_top_hooks = torch._C._autograd._top_saved_tensors_default_hooks
+_autograd: Any = torch._C._autograd
+_top_hooks = getattr(_autograd, "_top_saved_tensors_default_hooks", None)  # torch 2.7 has none
 
 
 class _Kept:
@@ -101,7 +102,7 @@ class _Recomputed:
 
     recipe: _Recipe
     dtype: torch.dtype
-    geometry: tuple[torch.Size, tuple[int, ...], int]
+    geometry: tuple[Any, ...]  # size, stride, offset
 
     def tensor(self) -> Tensor:
         return self.recipe.take().to(self.dtype).as_strided(*self.geometry)
@@ -195,9 +196,9 @@ def _enter(module: nn.Module, *_: Any) -> None:
         if top is not None and top[0] is not _pack:  # of checkpoint, of save_on_cpu: those rule
             return
         if top is None:
-            if not torch._C._autograd._saved_tensors_hooks_is_enabled():  # inside torch.func
+            if not _autograd._saved_tensors_hooks_is_enabled():  # inside torch.func
                 return
-            torch._C._autograd._push_saved_tensors_default_hooks(_pack, _unpack)
+            _autograd._push_saved_tensors_default_hooks(_pack, _unpack)
     _state.running.append(module)
 
 
@@ -209,7 +210,7 @@ def _leave(module: nn.Module, *_: Any) -> None:
         _state.clear()
         top = _top_hooks(True)
         if top is not None and top[0] is _pack:
-            torch._C._autograd._pop_saved_tensors_default_hooks()
+            _autograd._pop_saved_tensors_default_hooks()
 
 
 def _see(layer: PointwiseNorm, arguments: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
@@ -235,7 +236,9 @@ def _call(
     layer: PointwiseNorm, input: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
 ) -> tuple[list[Tensor | None], dict[str, Any]] | None:
     """Operands and options of the operator in this call of a layer, or None where they are too large to be kept."""
-    weight, bias, offset = layer.weight, layer.bias, 0.0
+    weight: Tensor | None = layer.weight
+    bias: Tensor | None = layer.bias
+    offset = 0.0
     if isinstance(layer, ModulatedDerf):
         with torch.no_grad():
             weight, bias, offset = layer.affine(input, scale, shift)
@@ -291,6 +294,7 @@ def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
     Raises:
         TypeError: where model is no ``nn.Module``, or is or contains a scripted or compiled module or one wrapped by
             DDP or FSDP.
+        NotImplementedError: under torch 2.7.
 
     Source: the trade is that of "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
 
@@ -301,6 +305,11 @@ def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
     >>> handle.remove()
     """
     check_plain(model, "recompute_outputs")
+    if _top_hooks is None:
+        raise NotImplementedError(
+            f"derf.recompute_outputs needs torch 2.8 or newer, and this is torch {torch.__version__}. "
+            "torch.utils.checkpoint recomputes layers in this one."
+        )
     layers = [module for module in model.modules() if isinstance(module, PointwiseNorm) and _fused(module)]
     if not layers:
         warnings.warn("derf: model has no layer whose output can be computed again", stacklevel=2)

@@ -73,7 +73,7 @@ def refine(
                 loss = distance_of(batches[step % len(batches)])
                 # Not backward(): the model's own parameters are to get no gradients.
                 gradients = torch.autograd.grad(loss, every, materialize_grads=True)
-            averaged(gradients)
+            averaged(list(gradients))
             for leaf, gradient in zip(every, gradients, strict=True):
                 leaf.grad = gradient
             optimizer.step()

@@ -157,7 +157,9 @@ def replace_norm(
     )
     if dry_run:
         return plan.report
-    nested = {module: module.use_nested_tensor for module in model.modules() if hasattr(module, "use_nested_tensor")}
+    nested: dict[nn.Module, Any] = {
+        module: module.use_nested_tensor for module in model.modules() if hasattr(module, "use_nested_tensor")
+    }
     result = carry_out(plan, model)
     if start is not None:
         try:
@@ -187,7 +189,7 @@ def carry_out(plan: Plan, model: Model) -> Model | PointwiseNorm:
     return plan.derfs.get(model, model)
 
 
-def _undo(plan: Plan, model: nn.Module, nested: dict[nn.Module, bool]) -> None:
+def _undo(plan: Plan, model: nn.Module, nested: dict[nn.Module, Any]) -> None:
     """Put the norms back."""
     norms = {new: norm for norm, new in plan.derfs.items()}
     for parent in model.modules():

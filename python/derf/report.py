@@ -1,5 +1,6 @@
 """What replace_norm did, or would do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .custom import function_name
@@ -39,8 +40,8 @@ class Report:
     """What :func:`derf.replace_norm` did to a model, or with ``dry_run=True`` would do. Prints as a table.
 
     Attributes:
-        replaced: a :class:`ReplacedNorm` for each layer.
-        kept: a :class:`KeptNorm` for each layer that looks like a normalization layer and stayed.
+        replaced: a :class:`derf.report.ReplacedNorm` for each layer.
+        kept: a :class:`derf.report.KeptNorm` for each layer that looks like a normalization layer and stayed.
         changes: what else changed in the model, and hooks that could not be kept.
 
     >>> import torch, derf
@@ -83,7 +84,7 @@ def _row(entry: ReplacedNorm) -> tuple[str, ...]:
     return name, entry.old.__name__, kind, shape, *starts, ", ".join(entry.copied) or "nothing"
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Columns under a header, with two spaces between them."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, tuple("-" * width for width in widths), *rows]

@@ -40,7 +40,8 @@ def restore_norm(model: Model) -> Model | nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"derf: model must be a torch.nn.Module, but is of type {type(model).__qualname__}: {model!r}")
     counted_from_0: dict[nn.Parameter, nn.Parameter] = {}
-    norms = {module: norm_of(module, counted_from_0) for module in model.modules() if _origin(module)}
+    layers = [module for module in model.modules() if isinstance(module, PointwiseNorm) and _origin(module)]
+    norms: dict[nn.Module, nn.Module] = {layer: norm_of(layer, counted_from_0) for layer in layers}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in norms:

@@ -55,7 +55,7 @@ def original_class(cls: type) -> type:
     return rewriting_of(cls).cls
 
 
-def rewritten_class(cls: type[nn.Module], **names: Names) -> type[nn.Module]:
+def rewritten_class(cls: type[nn.Module], **names: Any) -> type[nn.Module]:
     """The class with these names in its :class:`Rewriting`, or the original class where none can be made."""
     return _class(rewriting_of(cls)._replace(**names))
 
@@ -83,7 +83,7 @@ def _reached(module: nn.Module, kind: int) -> Names:
 
 
 @functools.cache
-def _found(cls: type[nn.Module]) -> tuple[str, _Places, _Places]:
+def _found(cls: Any) -> tuple[str, _Places, _Places]:
     source = _source(cls)
     if source is None:
         return "", {}, {}
@@ -101,7 +101,8 @@ def _class(rewriting: Rewriting) -> type[nn.Module]:
     source = _source(cls)
     if source is None or not (modulated_names or added_names):
         return cls
-    _, can_be_modulated, can_be_added = _found(cls)
+    original: Any = cls
+    _, can_be_modulated, can_be_added = _found(original)
     if not (modulated_names <= can_be_modulated.keys() and added_names <= can_be_added.keys()):
         return cls
     function, tree = source
@@ -115,13 +116,14 @@ def _class(rewriting: Rewriting) -> type[nn.Module]:
         "__doc__": cls.__doc__,
         _MARK: rewriting,
     }
-    new = type(cls)(cls.__name__, (cls,), members)
+    metaclass: Any = type(cls)
+    new = metaclass(cls.__name__, (cls,), members)
     new.__qualname__ = cls.__qualname__
     return new
 
 
 def _reduce_ex(self: nn.Module, protocol: int) -> tuple[Any, ...]:
-    own = next(cls for cls in type(self).__mro__ if _MARK in cls.__dict__)
+    own: Any = next(cls for cls in type(self).__mro__ if _MARK in cls.__dict__)
     parts = super(own, self).__reduce_ex__(protocol)
     return (_rebuilt, tuple(own.__dict__[_MARK]), *parts[2:]) if own is type(self) else parts
 
@@ -143,7 +145,7 @@ def _source(cls: type[nn.Module]) -> tuple[types.FunctionType, ast.FunctionDef] 
             for node in ast.walk(tree)
             if isinstance(node, ast.FunctionDef)
             and node.name == code.co_name
-            and (node.decorator_list or [node])[0].lineno == code.co_firstlineno
+            and min([node.lineno, *(d.lineno for d in node.decorator_list)]) == code.co_firstlineno
         )
         decorated = _decorated(definition, function, function)
     except Exception:  # no source, no function, a decorator that needs more than there is here
@@ -171,7 +173,8 @@ def _is_wrapped_by_class(cls: type[nn.Module], forward: Callable[..., Any]) -> b
     """Whether every subclass gets what is around the forward of cls, as by the ``__init_subclass__`` of Transformers'
     GradientCheckpointingLayer."""
     try:
-        probe = type(cls)(cls.__name__, (cls,), {"forward": forward, "__module__": cls.__module__})
+        metaclass: Any = type(cls)
+        probe = metaclass(cls.__name__, (cls,), {"forward": forward, "__module__": cls.__module__})
         return _codes(probe.forward) == _codes(cls.forward)
     except Exception:  # a class that cannot have subclasses like this
         return False
@@ -206,7 +209,7 @@ def _compiled(function: types.FunctionType, tree: ast.FunctionDef, rewriting: Re
     """A function of the rewritten definition, with the globals, free variables and defaults of the old one."""
     bare = copy.copy(tree)
     bare.decorator_list = []
-    around = ast.parse(f"def around({', '.join((*function.__code__.co_freevars, *_CALLS))}): pass").body[0]
+    around: Any = ast.parse(f"def around({', '.join((*function.__code__.co_freevars, *_CALLS))}): pass").body[0]
     around.body = [bare]
     text = ast.unparse(ast.fix_missing_locations(ast.Module([around], [])))
     names = ", ".join(name for part in rewriting[1:] for name in sorted(part))
@@ -219,7 +222,7 @@ def _compiled(function: types.FunctionType, tree: ast.FunctionDef, rewriting: Re
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     cells |= {name: types.CellType(call) for name, call in _CALLS.items()}
     closure = tuple(cells[name] for name in code.co_freevars)
-    new = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__, closure)
+    new: Any = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__, closure)
     functools.update_wrapper(new, function)
     new.__kwdefaults__ = function.__kwdefaults__
     del new.__wrapped__

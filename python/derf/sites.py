@@ -1,6 +1,6 @@
 """The layers that calibrate looks at: norms, and Derfs that replace_norm put into their places."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -26,7 +26,7 @@ class Site:
     module: nn.Module  # what is in the model now
     new: PointwiseNorm  # of erf
     old: type  # the norm's class
-    norm: Callable[[Tensor], Tensor] | None  # what it computed, where the module itself is a Derf
+    norm: nn.Module | None  # what it computed, where the module itself is a Derf
     with_bias: bool
     added: tuple[str, ...]
     targets: list[Tensor] = field(default_factory=list)  # the norm's outputs in one forward, call by call
@@ -163,9 +163,7 @@ def _changed(layer: Derf) -> bool:
     )
 
 
-def _site(
-    name: str, module: nn.Module, new: PointwiseNorm, old: type, norm: Callable[[Tensor], Tensor] | None, bias: bool
-) -> Site:
+def _site(name: str, module: nn.Module, new: PointwiseNorm, old: type, norm: nn.Module | None, bias: bool) -> Site:
     # Without a weight a Derf cannot be as steep as a norm is, so one is added, and a bias with it.
     added = ("weight",) * (new.weight is None) + ("bias",) * (new.bias is None and (bias or new.weight is None))
     return Site(name, module, new, old, norm, new.bias is not None or "bias" in added, added)

@@ -105,8 +105,8 @@ def start(
             (forward or call)(model, batch)
     except BaseException:
         for values in before.values():
-            for parameter, value in values:
-                parameter.data.copy_(value)
+            for parameter, saved in values:
+                parameter.data.copy_(saved)
         raise
     finally:
         for handle in handles:

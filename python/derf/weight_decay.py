@@ -81,7 +81,9 @@ def parameter_groups(
     without = no_weight_decay_names(model)
     layers = [module for module in model.modules() if isinstance(module, PointwiseNorm)]
     alphas = {id(layer.alpha) for layer in layers} if alpha_lr_scale else set()
-    decayed, others, by_size = [], [], {}
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    by_size: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -105,7 +107,7 @@ def parameter_groups(
 _INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
-def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
+def _unwrapped(model: Any) -> tuple[Any, str]:
     """The model inside its wrappers, and the prefix that they give to its names."""
     prefix = ""
     while True:
