@@ -1,6 +1,5 @@
 """The torches of the matrix, and how one is fetched to compile against: without what it needs to run."""
 
-import os
 import re
 import subprocess
 import sys
@@ -56,6 +55,6 @@ def same_major(nvcc: str, cuda: str | None) -> bool:
 def environment(folder: Path, torch: str) -> Path:
     """Make a virtual environment with a torch and NumPy, as a user has it, and return its interpreter."""
     if not folder.exists():
-        uv("venv", "--quiet", "--python", os.environ.get("DERF_WHEEL_PYTHON", sys.executable), folder)
+        uv("venv", "--quiet", "--python", sys.executable, folder)
         uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", f"torch=={torch}", "numpy")
     return folder / "bin" / "python"
