@@ -32,6 +32,16 @@ def nvcc_of_pip():
     return []
 
 
+def need_compiler():
+    """Refuse in one sentence what CMake says in twenty lines."""
+    given = os.environ.get("CXX", "").split()
+    if os.name == "posix" and not any(map(shutil.which, given[:1] or ("c++", "g++", "clang++"))):
+        raise SystemExit(
+            f"derf's build needs a C++ compiler, and {f'CXX={given[0]}' if given else 'c++'} was not found. First, on "
+            "Debian or Ubuntu: apt-get install g++; on Fedora: dnf install gcc-c++; in conda: conda install gxx."
+        )
+
+
 class Build(build):
     def run(self):
         # setuptools would pack what an earlier build left here: renamed modules, libraries for another torch.
@@ -50,6 +60,7 @@ class BuildWithCMake(build_ext):
         cuda = {"": "AUTO", "0": "OFF", "1": "ON"}.get(os.environ.get("DERF_CUDA", ""))
         if not cuda:
             raise SystemExit(f"The environment variable DERF_CUDA must be 0 or 1, but is {os.environ['DERF_CUDA']!r}.")
+        need_compiler()
         torch = Path(spec.origin).parent
         version = re.search(r"__version__ *= *['\"]([^'\"]+)", (torch / "version.py").read_text())[1]
         # One build directory per torch and Python: ninja looks at time stamps and command lines only.

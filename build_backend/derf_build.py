@@ -1,10 +1,14 @@
 """PEP 517 backend: setuptools', plus "compile against the torch that is already there".
 
 A torch extension must be compiled against the torch it will run with. Under build isolation the build does not see
-that torch, and `requires = ["torch"]` would download another one to compile against. So:
+that torch, and `requires = ["torch"]` would download another one to compile against. So the first of these decides:
 
-* the environment we are installed into has a torch: ask for none, and put its import path behind ours;
-* it has none: ask for the newest, as the wheel will, so that both get the same.
+* torch can be imported: without build isolation, or where a frontend has been told to put it there
+  (uv: `extra-build-dependencies` with `match-runtime`);
+* the torch of the interpreter that DERF_BUILD_PYTHON names;
+* the torch of this interpreter when nothing is hidden from it: pip runs a build with the Python it installs into. uv
+  and `python -m build` make an environment for it, which has no torch;
+* the newest, which the wheel will ask for too, so that both get the same where there was none.
 
 And where that torch has CUDA, the machine has a GPU (or DERF_CUDA=1 asks for CUDA kernels), and no CUDA toolkit is
 installed: ask for nvcc, which PyPI has. DERF_CUDA=0 never does.
@@ -12,7 +16,6 @@ installed: ask for nvcc, which PyPI has. DERF_CUDA=0 never does.
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +41,7 @@ if not setuptools or int(setuptools.__version__.split(".")[0]) < 77:  # only eve
         "First: pip install 'setuptools>=77.0.3' 'cmake>=3.30' ninja"
     )
 
-TORCH = "torch>=2.11"
+TORCH = "torch>=2.7"
 NVCC_FOLDERS = ("/usr/local/cuda",)
 NVCC = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
 
@@ -68,53 +71,9 @@ def probe(python):
     env = {name: value for name, value in os.environ.items() if name not in hidden}
     try:
         out = subprocess.run([python, "-c", PROBE], env=env, capture_output=True, text=True, timeout=120, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        say(f"could not ask {python} for its torch: {error}")
-        return None
-    found = json.loads(out.stdout.rpartition("derf:")[2])
-    if found and found["abi"] != sysconfig.get_config_var("SOABI"):
-        say(f"ignoring the torch of {python}, which is another kind of Python ({found['abi']})")
-        return None
-    return found
-
-
-def in_throwaway_environment():
-    """Whether sys.prefix was made for this build (uv, python -m build). pip keeps what a build requires elsewhere."""
-    return Path(sys.prefix).resolve() in Path(setuptools.__file__).resolve().parents
-
-
-def interpreters_of_starter(process=None):
-    """Yield the interpreters that a frontend may be installing for: its --python, itself, or the active environment.
-
-    Its own arguments and environment say so, not ours: uv points VIRTUAL_ENV to the throw-away environment.
-    """
-    process = process or Path("/proc", str(os.getppid()))
-    try:
-        cwd = (process / "cwd").resolve(strict=True)
-        argv = (process / "cmdline").read_text().split("\0")
-        env = dict(entry.split("=", 1) for entry in (process / "environ").read_text().split("\0") if "=" in entry)
-    except (OSError, ValueError):  # no /proc, or not ours to read
-        cwd, argv, env = Path.cwd(), [], os.environ
-    if given := re.search(r"\0(?:--python|-p)[\0=]([^\0]+)", "\0".join(argv)):
-        python = cwd / given[1]
-        yield python / "bin" / "python" if python.is_dir() else python
-        return
-    if argv and Path(argv[0]).name.startswith("python") and "/" in argv[0]:
-        yield cwd / argv[0]
-    for environment in (env.get("VIRTUAL_ENV"), env.get("CONDA_PREFIX"), *(f / ".venv" for f in (cwd, *cwd.parents))):
-        if environment and Path(environment, "bin", "python").exists():
-            yield Path(environment, "bin", "python")
-            return
-
-
-def target_interpreters():
-    """Yield the interpreters that may be the one we are installed into, the likeliest first."""
-    if os.environ.get("DERF_BUILD_PYTHON"):
-        yield os.environ["DERF_BUILD_PYTHON"]
-    elif in_throwaway_environment():
-        yield from interpreters_of_starter()
-    else:
-        yield sys.executable  # the target itself, with its import path hidden
+        return json.loads(out.stdout.rpartition("derf:")[2])
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise SystemExit(f"derf's build could not ask {python} (DERF_BUILD_PYTHON) for its torch: {error}") from None
 
 
 def toolkit_is_there(cuda):
@@ -146,21 +105,32 @@ def find_torch():
     """Make torch importable. Return what is to be installed for the build: torch where there is none, maybe nvcc."""
     if find_spec("torch"):  # --no-build-isolation, or installed for this build
         return []
-    for python in target_interpreters():
-        if found := probe(python):
-            if tuple(map(int, found["version"].split(".")[:2])) < (2, 11):
-                raise SystemExit(
-                    f"derf needs {TORCH}, but {found['where']} is torch {found['version']}. "
-                    "Upgrade torch in that environment first."
-                )
-            # Behind our own: setuptools, cmake and ninja stay the build's. The last is for an editable torch.
-            for entry in (*found["path"], str(Path(found["where"]).parent)):
-                if entry not in sys.path:
-                    sys.path.append(entry)
-            say(f"compiling against torch {found['version']} in {found['where']}")
-            return nvcc_requirements(found["cuda"])
-    say(f"no torch where derf will be installed; asking for {TORCH}")
-    return [TORCH]
+    named = os.environ.get("DERF_BUILD_PYTHON")
+    found = probe(named or sys.executable)
+    if found and found["abi"] != sysconfig.get_config_var("SOABI"):
+        raise SystemExit(
+            f"DERF_BUILD_PYTHON={named} is another kind of Python ({found['abi']}) than the one that builds derf "
+            f"({sysconfig.get_config_var('SOABI')}, {sys.executable}). Build with that one."
+        )
+    if not found and named:
+        raise SystemExit(f"DERF_BUILD_PYTHON={named} has no torch. First: {named} -m pip install torch")
+    if not found:
+        say(
+            f"{sys.executable} has no torch, so derf is compiled for the newest one. To compile it for that of an "
+            "environment: DERF_BUILD_PYTHON=<its python>, or no build isolation"
+        )
+        return [TORCH]
+    if tuple(map(int, found["version"].split(".")[:2])) < (2, 7):
+        raise SystemExit(
+            f"derf needs {TORCH}, but {found['where']} is torch {found['version']}. "
+            "Upgrade torch in that environment first."
+        )
+    # Behind our own: setuptools, cmake and ninja stay the build's. The last is for an editable torch.
+    for entry in (*found["path"], str(Path(found["where"]).parent)):
+        if entry not in sys.path:
+            sys.path.append(entry)
+    say(f"compiling against torch {found['version']} in {found['where']}")
+    return nvcc_requirements(found["cuda"])
 
 
 def get_requires_for_build_wheel(config_settings=None):

@@ -4,6 +4,7 @@
 # Looks at TORCH_DIR (the torch package or LibTorch directory), what find_package(Torch) found, Torch_DIR,
 # CMAKE_PREFIX_PATH (torch.utils.cmake_prefix_path too) and LibTorch_DEFAULT_ROOT. Sets LibTorch_ROOT, LibTorch_VERSION,
 # LibTorch_CUDA_MAJOR ("" without CUDA), LibTorch_TAG (torch2_15_cu13, torch2_15_cpu); makes LibTorch::LibTorch.
+# With LibTorch_WITHOUT_CUDA it is taken for the same version's CPU-only torch, whose C++ API is the same.
 set(_hints ${TORCH_DIR} ${TORCH_INSTALL_PREFIX})
 if(Torch_DIR)
   list(APPEND _hints ${Torch_DIR}/../../..)
@@ -13,7 +14,7 @@ foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
 endforeach()
 list(APPEND _hints ${LibTorch_DEFAULT_ROOT})
 # Nothing is cached: the next build of this directory may be for the torch of another environment.
-find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h HINTS ${_hints} PATH_SUFFIXES include
+find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/version.h HINTS ${_hints} PATH_SUFFIXES include
   NO_DEFAULT_PATH NO_CACHE)
 get_filename_component(LibTorch_ROOT ${LibTorch_INCLUDE_DIR}/.. ABSOLUTE)
 foreach(_name torch torch_cpu c10 c10_cuda)
@@ -22,13 +23,17 @@ endforeach()
 
 set(LibTorch_CUDA_MAJOR "")
 if(LibTorch_INCLUDE_DIR)
+  set(_header ${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h)
+  if(NOT EXISTS ${_header}) # until 2.8
+    set(_header ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include/torch/version.h)
+  endif()
   foreach(_part MAJOR MINOR PATCH)
-    file(STRINGS ${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h _line REGEX "define TORCH_VERSION_${_part} ")
+    file(STRINGS ${_header} _line REGEX "define TORCH_VERSION_${_part} ")
     string(REGEX MATCH "[0-9]+$" _${_part} "${_line}")
   endforeach()
   set(LibTorch_VERSION ${_MAJOR}.${_MINOR}.${_PATCH})
 endif()
-if(LibTorch_c10_cuda) # the file itself says which CUDA runtime it needs
+if(LibTorch_c10_cuda AND NOT LibTorch_WITHOUT_CUDA) # the file itself says which CUDA runtime it needs
   file(STRINGS ${LibTorch_c10_cuda} _line REGEX "^libcudart.*\\.so\\.[0-9]+" LIMIT_COUNT 1)
   string(REGEX MATCH "[0-9]+$" LibTorch_CUDA_MAJOR "${_line}")
 endif()

@@ -1,6 +1,11 @@
-# For setup.py: the library and derf._C side by side in the package, torch beside the package.
-set_target_properties(derf PROPERTIES
-  INSTALL_RPATH "$ORIGIN/../torch/lib;$ORIGIN/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib")
+# For setup.py: the library and derf._C side by side in the package, torch and NVIDIA's packages beside it.
+set(rpath "$ORIGIN/../torch/lib")
+if(LibTorch_CUDA_MAJOR GREATER_EQUAL 13)
+  list(APPEND rpath "$ORIGIN/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib")
+elseif(LibTorch_CUDA_MAJOR)
+  list(APPEND rpath "$ORIGIN/../nvidia/cuda_runtime/lib")
+endif()
+set_target_properties(derf PROPERTIES INSTALL_RPATH "${rpath}")
 install(TARGETS derf LIBRARY DESTINATION .)
 
 find_package(Python COMPONENTS Interpreter Development.Module)

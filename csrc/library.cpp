@@ -1,8 +1,8 @@
 // The contract: every operator's schema. Kernels register themselves, by dispatch key, in the folders beside this file.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/StringUtil.h>
-#include <torch/headeronly/version.h>
 #include <torch/library.h>
+#include <torch/version.h>
 
 #include "operators.h"
 #include "out.h"

@@ -45,7 +45,15 @@ void check_beside(const Tensor& input, const Tensor& tensor, const char* name) {
   }
 }
 
-bool is(const c10::SymBool& condition) { return condition.guard_or_false(__FILE__, __LINE__); }
+// Whether it is known to hold. What PyTorch 2.7 asks instead takes no unknown size to be 1 either.
+template <class Condition>
+bool is(const Condition& condition) {
+  if constexpr (requires { condition.guard_or_false(__FILE__, __LINE__); }) {
+    return condition.guard_or_false(__FILE__, __LINE__);
+  } else {
+    return condition.guard_size_oblivious(__FILE__, __LINE__);
+  }
+}
 
 // The channels lie in dimension `dim` of input, and in those before it where it is the last one. Dimensions before them
 // are of the size of input's, or of size 1, where `grouped` allows them.

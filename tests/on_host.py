@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from derf import _library
+from filelock import FileLock
 
 TESTS = Path(__file__).resolve().parent
 
@@ -25,13 +26,15 @@ def library(name):
 
 
 def build(name):
-    """Build that, where its sources have changed, and load it."""
+    """Build that, where its sources have changed, and load it. One process at a time, for pytest-xdist has several."""
     cmake, torch_directory, directory = tool("cmake"), Path(torch.__file__).parent, library(name).parent
     ninja = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"]
-    for command in (
-        [cmake, "-S", TESTS / name, "-B", directory, *ninja, f"-DTORCH_DIR={torch_directory}"],
-        [cmake, "--build", directory],
-    ):
-        run = subprocess.run(command, capture_output=True, text=True)
-        assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-4000:]
+    directory.parent.mkdir(exist_ok=True)
+    with FileLock(f"{directory}.lock"):
+        for command in (
+            [cmake, "-S", TESTS / name, "-B", directory, *ninja, f"-DTORCH_DIR={torch_directory}"],
+            [cmake, "--build", directory],
+        ):
+            run = subprocess.run(command, capture_output=True, text=True)
+            assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-4000:]
     torch.ops.load_library(library(name))

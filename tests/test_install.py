@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import derf
 import pytest
@@ -50,7 +51,7 @@ def test_one_version():
 
 
 def test_requires_torch_alone_and_does_not_pin_it():
-    assert [line for line in DISTRIBUTION.requires if "extra ==" not in line] == ["torch>=2.11"]
+    assert [line for line in DISTRIBUTION.requires if "extra ==" not in line] == ["torch>=2.7"]
 
 
 def test_extras_do_not_need_torchvision():
@@ -63,7 +64,7 @@ def test_extras_do_not_need_torchvision():
         except importlib.metadata.PackageNotFoundError:
             continue
         for requirement in map(packaging.Requirement, requires):
-            extras = ("demo", "test") if name == "derf" else ("",)
+            extras = ("demo", "release", "test") if name == "derf" else ("",)
             wanted = not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
             if wanted and requirement.name not in seen:
                 seen.add(requirement.name)
@@ -117,18 +118,93 @@ def copy(tmp_path, monkeypatch):
     return tmp_path / "derf"
 
 
-def test_library_for_another_torch(copy):
+def import_derf(**environment):
+    """Import the copy. Return the last line of what went wrong, and what was printed."""
+    code = "import derf; print(derf._library.library()); print(derf.show_config())"
+    result = run(sys.executable, "-c", code, env={**os.environ, **environment})
+    return (result.stderr.splitlines() or [""])[-1], result.stdout
+
+
+def leave_libraries(copy, *tags):
+    """Name the library for these torches, and remove all others."""
+    shutil.copy(copy / LIBRARY.name, copy / "kept")
     for other in copy.glob("libderf_*"):
-        if other.name != LIBRARY.name:
-            other.unlink()
-    (copy / LIBRARY.name).rename(copy / "libderf_torch1_99_cu9.so")
-    result = run(sys.executable, "-c", "import derf")
-    assert result.returncode == 1
-    message = result.stderr.splitlines()[-1]
-    assert message.startswith("ImportError: derf in ")
-    for part in (str(copy), "torch1_99_cu9", torch.__version__, _library.tag(), "-m pip install --force-reinstall"):
-        assert part in message
-    assert "undefined symbol" not in result.stderr
+        other.unlink()
+    for tag in tags:
+        shutil.copy(copy / "kept", copy / f"libderf_{tag}.so")
+
+
+def another_cuda():
+    """The tag of this torch with another major version of CUDA."""
+    return f"{_library.tag().rpartition('_')[0]}_cu99"
+
+
+def test_no_library_for_this_torch(copy):
+    leave_libraries(copy, "torch1_99_cu9", "torch1_98_cu9", "torch1_97_cpu")
+    message, _ = import_derf()
+    assert message.startswith(f"ImportError: derf in {copy} was compiled for ")
+    assert "torch 1.98 and 1.99 with CUDA 9, torch 1.97 without CUDA, but" in message
+    assert f"the torch in use is {torch.__version__} ({_library.in_words([_library.tag()])})" in message
+    assert f"{sys.executable} -m pip install --force-reinstall --no-deps --no-cache-dir " in message
+
+
+def test_library_for_another_cuda(copy):
+    leave_libraries(copy, another_cuda())
+    message, _ = import_derf()
+    assert "with CUDA 99, but the torch in use is" in message
+    assert "-m pip install --force-reinstall" in message
+
+
+@pytest.mark.skipif(_library.tag().endswith("_cpu"), reason="this torch has no CUDA")
+def test_library_without_cuda_serves_a_torch_with_cuda(copy):
+    without = f"{_library.tag().rpartition('_')[0]}_cpu"
+    leave_libraries(copy, another_cuda(), without)
+    message, printed = import_derf()
+    assert printed.splitlines()[0] == str(copy / f"libderf_{without}.so"), message
+    (copy / "kept").rename(copy / LIBRARY.name)
+    leave_libraries(copy, _library.tag(), without)
+    assert import_derf()[1].splitlines()[0] == str(copy / LIBRARY.name)
+
+
+def test_library_that_does_not_load(copy):
+    (copy / LIBRARY.name).write_bytes(b"\x7fELF")
+    message, _ = import_derf()
+    assert message.startswith(f"ImportError: derf's {copy / LIBRARY.name} does not load, and the torch in use is")
+    assert "-m pip install --force-reinstall" in message
+
+
+@pytest.mark.parametrize("name", ["DERF_STRICT", "DERF_HUGE_PAGES"])
+def test_switch_with_a_wrong_value(copy, name):
+    message, _ = import_derf(**{name: "yes"})
+    assert message == f"ValueError: The environment variable {name} must be 0 or 1, but is 'yes'."
+    assert import_derf(**{name: "1"})[1]
+
+
+@pytest.mark.parametrize(
+    "origin, installer, command",
+    [
+        ({"url": "file:///src", "dir_info": {"editable": True}}, "pip", "--no-cache-dir -e file:///src"),
+        ({"url": "file:///src", "dir_info": {}}, "pip", "--no-cache-dir file:///src"),
+        ({"url": "https://host/derf-1-py3-none-any.whl"}, "pip", "--no-cache-dir --no-binary derf derf=="),
+        (None, "pip", "-m pip install --force-reinstall --no-deps --no-cache-dir --no-binary derf derf=="),
+        (
+            None,
+            "uv",
+            f"DERF_BUILD_PYTHON={sys.executable} uv pip install --python {sys.executable} --reinstall-package",
+        ),
+        (
+            {"url": "https://host/derf", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "uv",
+            "--no-deps --no-cache git+https://host/derf@abc",
+        ),
+    ],
+)
+def test_command_that_mends_it(origin, installer, command, monkeypatch):
+    """By where derf came from, and by what."""
+    files = {"direct_url.json": origin and json.dumps(origin), "INSTALLER": installer + "\n"}
+    distribution = SimpleNamespace(version=derf.__version__, read_text=files.get)
+    monkeypatch.setattr(_library, "distribution", lambda: distribution)
+    assert command in _library._command()
 
 
 def test_works_without_tools(copy):
@@ -193,52 +269,66 @@ def test_build_uses_the_torch_that_is_there(backend, hook, tmp_path, monkeypatch
     assert sys.path == [*before, str(tmp_path)]
 
 
-@pytest.mark.parametrize("answer", [{"version": None}, {"abi": "cpython-27"}], ids=["none", "other_python"])
-def test_build_asks_for_a_torch_where_there_is_none(backend, answer, tmp_path, monkeypatch):
-    monkeypatch.setenv("DERF_BUILD_PYTHON", interpreter(tmp_path, **answer))
-    assert backend.find_torch() == ["torch>=2.11"]
+def test_build_asks_for_a_torch_where_there_is_none(backend, tmp_path, monkeypatch, capsys):
+    """As uv and `python -m build` make an environment for the build."""
+    monkeypatch.setattr(sys, "executable", interpreter(tmp_path, version=None))
+    assert backend.find_torch() == ["torch>=2.7"]
+    assert "DERF_BUILD_PYTHON=<its python>" in capsys.readouterr().err
 
 
-def test_build_refuses_an_old_torch(backend, tmp_path, monkeypatch):
-    monkeypatch.setenv("DERF_BUILD_PYTHON", interpreter(tmp_path, version="2.10.1+cpu"))
-    with pytest.raises(SystemExit, match=r"needs torch>=2\.11, but .* is torch 2\.10\.1\+cpu"):
-        backend.find_torch()
+def test_build_under_pip_asks_its_own_interpreter(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", interpreter(tmp_path))
+    assert backend.find_torch() == []
+    assert sys.path[-1] == str(tmp_path)
 
 
-def test_build_under_pip_asks_its_own_interpreter(backend, monkeypatch):
-    monkeypatch.setattr(backend, "in_throwaway_environment", lambda: False)
-    assert list(backend.target_interpreters()) == [sys.executable]
+def test_build_takes_the_torch_that_can_be_imported(backend, monkeypatch):
+    monkeypatch.setattr(backend, "find_spec", lambda name: name)
+    monkeypatch.setenv("DERF_BUILD_PYTHON", "/nowhere/python")
+    assert backend.find_torch() == []
 
 
 @pytest.mark.parametrize(
-    "command, active, expected",
+    "answer, message",
     [
-        ("uv pip install .", "active", ["active"]),
-        ("uv pip install .", None, ["cwd/.venv"]),
-        ("uv pip install --python ../given/bin/python .", "active", ["cwd/../given"]),
-        ("uv pip install -p=../given .", "active", ["cwd/../given"]),
-        ("../given/bin/python -m build", "active", ["cwd/../given", "active"]),
-        ("python -m build", "active", ["active"]),
+        ({"version": "2.6.1+cpu"}, r"needs torch>=2\.7, but .* is torch 2\.6\.1\+cpu"),
+        ({"version": None}, r"has no torch. First: .*/python -m pip install torch"),
+        ({"abi": "cpython-27"}, r"is another kind of Python \(cpython-27\)"),
     ],
+    ids=["old", "none", "other_python"],
 )
-def test_build_under_other_frontends_asks_what_they_install_into(backend, command, active, expected, tmp_path):
-    """A process as /proc shows it, that runs in cwd."""
-    for environment in ("active", "given", "cwd/.venv"):
-        interpreter(tmp_path / environment)
-    (tmp_path / "cmdline").write_text(command.replace(" ", "\0") + "\0")
-    (tmp_path / "environ").write_text(f"VIRTUAL_ENV={tmp_path / active}\0" if active else "")
-    found = backend.interpreters_of_starter(tmp_path)
-    assert list(found) == [tmp_path / environment / "bin" / "python" for environment in expected]
+def test_build_refuses_what_cannot_work(backend, answer, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("DERF_BUILD_PYTHON", interpreter(tmp_path, **answer))
+    with pytest.raises(SystemExit, match=message):
+        backend.find_torch()
 
 
-def test_build_refuses_a_wrong_value(tmp_path):
+def test_build_refuses_a_python_that_is_not_there(backend, monkeypatch):
+    monkeypatch.setenv("DERF_BUILD_PYTHON", "/nowhere/python")
+    with pytest.raises(SystemExit, match=r"could not ask /nowhere/python \(DERF_BUILD_PYTHON\) for its torch"):
+        backend.find_torch()
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"DERF_CUDA": "yes"}, "DERF_CUDA must be 0 or 1, but is 'yes'"),
+        (
+            {"PATH": "/nowhere", "CXX": ""},
+            "needs a C++ compiler, and c++ was not found. First, on Debian or Ubuntu: apt-get",
+        ),
+        ({"CXX": "nowhere/g++ -m64"}, "needs a C++ compiler, and CXX=nowhere/g++ was not found."),
+    ],
+    ids=["value", "no_compiler", "wrong_compiler"],
+)
+def test_build_refuses_a_wrong_environment(setting, message, tmp_path):
     pytest.importorskip("setuptools")
     for name in ("csrc", "cmake", "python", "setup.py", "pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
-    result = run(sys.executable, "setup.py", "build_ext", cwd=tmp_path, env={**os.environ, "DERF_CUDA": "yes"})
+    result = run(sys.executable, "setup.py", "build_ext", cwd=tmp_path, env={**os.environ, **setting})
     assert result.returncode != 0
-    assert "DERF_CUDA must be 0 or 1, but is 'yes'" in " ".join(result.stderr.split()), result.stderr
+    assert message in " ".join(result.stderr.split()), result.stderr
 
 
 # CUDA

@@ -12,7 +12,7 @@
 
 namespace derf::autograd {
 
-// What PyTorch holds nodes by: shared_ptr in 2.11, intrusive_ptr later.
+// What PyTorch holds nodes by: shared_ptr until 2.11, intrusive_ptr later.
 using NodePointer = std::decay_t<decltype(std::declval<const at::Tensor&>().grad_fn())>;
 
 template <class Node, class Base, class Settings>

@@ -30,8 +30,8 @@ std::string advice(c10::Device device) {
   if (device.is_cuda()) {
     return "this build's CUDA kernels: " DERF_CUDA_INFO
            ". Install derf again with the environment variable DERF_CUDA=1, which fetches a compiler where none is "
-           "found: DERF_CUDA=1 pip install --force-reinstall --no-deps --no-cache-dir derf (or the directory of its "
-           "sources)";
+           "found: DERF_CUDA=1 pip install --force-reinstall --no-deps --no-cache-dir --no-binary derf derf (or the "
+           "directory of its sources)";
   }
   return "torch.compile can fuse them: torch._inductor.decomposition.decompositions.update(derf.decompositions())";
 }

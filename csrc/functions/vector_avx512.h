@@ -1,13 +1,19 @@
 // vector.h for AVX-512 (F, BW, VL, DQ).
 #pragma once
 #include <ATen/cpu/vec/vec.h>
+#include <torch/version.h>
 
 namespace derf::CPU_CAPABILITY {
 
 template <class Scalar>
 using Vec = at::vec::Vectorized<Scalar>;
 using at::vec::fmadd;
+#if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 9
+inline Vec<float> fnmadd(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fnmadd_ps(a, b, c); }
+inline Vec<double> fnmadd(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fnmadd_pd(a, b, c); }
+#else
 using at::vec::fnmadd;
+#endif
 
 template <class Scalar>
 inline Vec<Scalar> magnitude(Vec<Scalar> x) {

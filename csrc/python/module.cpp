@@ -4,7 +4,7 @@
 
 #include "../operators.h"
 
-PYBIND11_MODULE(DERF_MODULE, m) {
+PYBIND11_MODULE(DERF_MODULE, m, pybind11::mod_gil_not_used()) {
   m.doc() = "Tools beside the operators of torch.ops.derf.";
   m.def("capabilities", &derf::cpu_capabilities,
         "The instruction sets that are built and that this processor runs, the least demanding first.");

@@ -8,8 +8,6 @@ Derf((16,), alpha_init=0.5, shift_init=0.0)
 Source: "Stronger Normalization-Free Transformers", arXiv 2512.10938.
 """
 
-from importlib.metadata import version as _version
-
 from . import _library
 
 _C = _library.load()  # the pybind11 module, or None where it was not built
@@ -38,7 +36,7 @@ from .restore import convert_state_dict, restore_norm  # noqa: E402
 from .start import start  # noqa: E402
 from .weight_decay import no_weight_decay_names, parameter_groups  # noqa: E402
 
-__version__ = _version("derf")
+__version__ = _library.distribution().version
 __all__ = [
     "AddDerf",
     "CalibrationReport",

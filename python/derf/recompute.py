@@ -23,7 +23,7 @@ _FORWARDS = (Derf.forward, PointwiseNorm.forward, ModulatedDerf.forward)
 _SAME_ORDER = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "UnsqueezeBackward0"}
 _SAME_ORDER |= {"SqueezeBackward0", "SqueezeBackward1", "SqueezeBackward2"}
 _autograd: Any = torch._C._autograd
-_top_hooks = _autograd._top_saved_tensors_default_hooks
+_top_hooks = getattr(_autograd, "_top_saved_tensors_default_hooks", None)  # torch 2.7 has none
 
 
 class _Kept:
@@ -295,6 +295,7 @@ def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
     Raises:
         TypeError: if model is not an ``nn.Module``, or is or contains a scripted or compiled module or one wrapped by
             DDP or FSDP.
+        NotImplementedError: under torch 2.7.
 
     Source: the trade-off is that of "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
 
@@ -305,6 +306,11 @@ def recompute_outputs(model: nn.Module) -> RecomputedOutputs:
     >>> handle.remove()
     """
     check_plain(model, "recompute_outputs")
+    if _top_hooks is None:
+        raise NotImplementedError(
+            f"derf.recompute_outputs needs torch 2.8 or newer, and this is torch {torch.__version__}. "
+            "torch.utils.checkpoint recomputes layers in this one."
+        )
     layers = [module for module in model.modules() if isinstance(module, PointwiseNorm) and _fused(module)]
     if not layers:
         warnings.warn("derf: model has no layer whose output can be computed again", stacklevel=2)

