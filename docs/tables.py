@@ -24,7 +24,7 @@ ERRORS = {
     "value, ulp": "value, ulp",
     "value, relative": "value before rounding, relative",
     "value in sums, absolute": "value in sums of gradients, absolute",
-    "slope, relative": "slope where it is ≥ 2^-20, relative",
+    "slope, relative": "slope where it is ≥ $2^{-20}$, relative",
     "slope below 2^-20, absolute": "slope elsewhere, absolute",
 }
 
@@ -76,7 +76,7 @@ def accuracy(found: dict) -> str:
 def _error(error: float | None, key: str) -> str:
     if error is None:
         return ""
-    return f"{error:.2f}" if "ulp" in key else f"2^{math.log2(error):.1f}"
+    return f"{error:.2f}" if "ulp" in key else f"$2^{{{math.log2(error):.1f}}}$"
 
 
 def family() -> str:

@@ -9,17 +9,17 @@ LOW = 0.8  # R² below which refine is worth its time; layers of models that los
 
 @dataclass(frozen=True)
 class CalibratedLayer:
-    """One layer that became a Derf which computes what it did.
+    """One layer that became a Derf which computes nearly what the norm did.
 
     Args:
         name: its qualified name, empty for the model itself.
-        old: its class.
+        old: its class before.
         r2: the share of the variance of the norm's output that the Derf explains, over all channels; 1 is perfect.
-        worst_r2: the same of the channel where it is least.
+        worst_r2: the same for the channel in which it is least.
         worst_channel: which channel that is, of the flattened normalized_shape.
-        alpha: the fitted alpha, or the mean of those of the channels.
+        alpha: the fitted alpha, or the mean over channels.
         gain: the root mean square of alpha times the layer's input.
-        weight: the mean size of the fitted weights.
+        weight: the mean absolute value of the fitted weights.
         rows: how many rows (tokens, pixels) it was fitted to.
         added: the parameters that the norm did not have.
     """
@@ -43,10 +43,10 @@ class CalibrationReport:
     Attributes:
         layers: a :class:`derf.calibration_report.CalibratedLayer` for each layer, in the order of execution.
         kept: a :class:`derf.report.KeptNorm` for each layer that looks like a norm and stayed, with the reason.
-        notes: what else there is to know.
-        batches: how many batches there were.
+        notes: further remarks.
+        batches: the number of batches.
         loss_before, loss_after: means of the losses that the forward returned on the first batches, or None.
-        loss_batches: how many those were.
+        loss_batches: the number of those batches.
         refined: whether gradient descent followed.
         seconds: how long it took.
     """

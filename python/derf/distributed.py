@@ -232,21 +232,21 @@ DTensor._op_dispatcher.sharding_propagator.op_to_schema_info[torch.ops.derf.func
 
 
 class DerfParallel(ParallelStyle):
-    """How ``torch.distributed.tensor.parallel.parallelize_module`` shards a ``derf.PointwiseNorm``, ``derf.Derf`` or
-    ``derf.DyT``.
+    """How ``torch.distributed.tensor.parallel.parallelize_module`` shards a layer: a ``derf.PointwiseNorm``,
+    ``derf.Derf`` or ``derf.DyT``.
 
     Args:
         dim: the dimension of the input that is sharded: 1 (default) for sequences, 0 for the batch. A dimension of the
-            channels (given as a negative number where the layer's channel_dim is -1) shards weight and bias too, and
-            alpha and shift for each channel, so that the layer fits between ``ColwiseParallel`` and
-            ``RowwiseParallel`` without communication.
+            channels (given as a negative number if the layer's channel_dim is -1) shards weight and bias too, and alpha
+            and shift for each channel, so that the layer fits between ``ColwiseParallel`` and ``RowwiseParallel``
+            without communication.
         use_local_output: whether the output is the local tensor instead of a DTensor.
 
-    A plain tensor that comes in is taken for the local shard; a DTensor is redistributed where it lies otherwise.
+    An input that is a plain tensor is taken as the local shard; a DTensor is redistributed if it is placed otherwise.
     The parameters of the mesh's first rank are broadcast.
 
     Raises:
-        TypeError: if dim is not an int, or the module no ``derf.PointwiseNorm``.
+        TypeError: if dim is not an int, or the module is not a ``derf.PointwiseNorm``.
 
     >>> import derf.distributed
     >>> plan = {"norm": derf.distributed.DerfParallel(), "mlp.norm": derf.distributed.DerfParallel(dim=-1)}

@@ -21,13 +21,13 @@ _TAKE_A_BIAS = (nn.Linear.forward, nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv
 
 @dataclass(frozen=True)
 class FoldedLayer:
-    """One layer whose weight and bias are in what reads it.
+    """One layer whose weight and bias were moved into what reads it.
 
     Args:
         name: its qualified name.
         into: names of the weights that took them over.
-        parts: what was folded: "weight, bias", or of the two what there was; "weight, bias / weight stays" where a
-            convolution that pads reads it.
+        parts: what was folded: "weight, bias", or whichever of the two there was; "weight, bias / weight stays" if a
+            convolution that pads reads the layer.
     """
 
     name: str
@@ -41,7 +41,7 @@ class FoldReport:
 
     Attributes:
         folded: a :class:`derf.fold.FoldedLayer` for each layer that was folded.
-        left: name, class and reason for each that was not.
+        left: name, class and reason for each layer that was not.
     """
 
     folded: list[FoldedLayer] = field(default_factory=list)

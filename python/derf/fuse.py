@@ -14,7 +14,7 @@ from .rewrite import Names, added_norms, is_rewritable, rewriting_of, rewritten_
 
 @dataclass(frozen=True)
 class FusedLayer:
-    """One layer whose input, a sum, is computed in its own call.
+    """One layer whose call computes the sum that is its input.
 
     Args:
         name: its qualified name.
@@ -33,7 +33,7 @@ class FuseReport:
 
     Attributes:
         fused: a :class:`derf.fuse.FusedLayer` for each layer that takes a sum in.
-        left: name, class and reason for each that does not.
+        left: name, class and reason for each layer that does not.
     """
 
     fused: list[FusedLayer] = field(default_factory=list)

@@ -13,9 +13,9 @@ from .modules import DTYPES, STUDY, Derf, DyT, PointwiseNorm
 class AddDerf(Derf):
     r"""A residual connection and the :class:`Derf` after it, in one pass.
 
-    Given an input x and a residual r it returns :math:`\gamma \cdot \mathrm{erf}(\alpha h + s) + \beta` and
-    :math:`h = r + x`; with a gate g, :math:`h = r + g x`. A pre-norm Transformer block computes the two at the end of
-    each branch, and goes on with both.
+    For an input x and a residual r it returns :math:`\gamma \cdot \mathrm{erf}(\alpha h + s) + \beta` and
+    :math:`h = r + x`; with a gate g, :math:`h = r + g x`. A pre-norm Transformer block computes both at the end of each
+    branch.
 
     Args:
         normalized_shape, alpha_init, shift_init, elementwise_affine, bias, channel_dim, device, dtype: as for
@@ -23,10 +23,10 @@ class AddDerf(Derf):
 
     Shape:
         Input, residual and both results: any shape whose last dimensions (or dimension channel_dim) are
-        normalized_shape.
+            normalized_shape.
 
     Attributes:
-        alpha, shift, weight, bias: as :class:`Derf`'s.
+        alpha, shift, weight, bias: as those of :class:`Derf`.
 
     Raises:
         TypeError, ValueError: for invalid arguments; the message names the argument.

@@ -20,13 +20,13 @@ DEAD_SATURATED, DEAD_OUTPUT = 0.99, 1e-3
 
 @dataclass(frozen=True)
 class HealthWarning:
-    """One thing that is wrong.
+    """One finding of :class:`derf.Monitor`.
 
     Args:
         step: when it was seen.
         kind: "saturated", "gain", "faint", "dead" or "not finite".
-        layer: the layer, or the worst one where the mean over layers is meant.
-        text: a sentence that says what it is and what helps.
+        layer: the layer; if the mean over layers is meant, the worst one.
+        text: a sentence that says what is wrong and what helps.
     """
 
     step: int

@@ -85,7 +85,11 @@ def test_every_public_name_is_in_the_reference():
 def messages():
     """The fixed parts of all strings of the code, one text; what is computed stands between them as a NUL."""
     parts = []
-    for file in [*sorted((ROOT / "python").rglob("*.py")), ROOT / "setup.py"]:
+    for file in [
+        *sorted((ROOT / "python").rglob("*.py")),
+        *sorted((ROOT / "build_backend").glob("*.py")),
+        ROOT / "setup.py",
+    ]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts.append("".join(str(v.value) if isinstance(v, ast.Constant) else "\0" for v in node.values))
