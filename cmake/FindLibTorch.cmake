@@ -67,6 +67,9 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   elseif(_openmp AND _renamed_gomp) # libtorch_cpu.so brings it, under whatever name
     target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
     target_link_options(LibTorch::LibTorch INTERFACE LINKER:--warn-unresolved-symbols)
+  elseif(_openmp AND APPLE) # Apple's Clang has no OpenMP of its own; torch brings the header and the library
+    target_compile_options(LibTorch::LibTorch INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-Xclang -fopenmp>")
+    target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_ROOT}/lib/libomp.dylib)
   elseif(_openmp)
     find_package(OpenMP REQUIRED COMPONENTS CXX)
     target_link_libraries(LibTorch::LibTorch INTERFACE OpenMP::OpenMP_CXX)

@@ -155,7 +155,7 @@ struct General {
   template <size_t n>
   struct Gradient {
     Pack<Scalar, n> value, slope;
-    std::array<Alive<Scalar>, n> alive;
+    Several<Alive<Scalar>, n> alive;
   };
   template <bool, size_t n, int rows>
   inline __attribute__((always_inline)) Gradient<n> gradient(const Pack<Scalar, n>& x, int64_t c, int64_t count,

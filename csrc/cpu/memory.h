@@ -27,16 +27,16 @@ constexpr int64_t chunk_size = vectors * Vec<opmath_t<T>>::size();
 
 // Row r of a block of vectors, or of masks.
 template <class Each, size_t n>
-inline __attribute__((always_inline)) std::array<Each, vectors> row(const std::array<Each, n>& block, int r) {
-  std::array<Each, vectors> out;
+inline __attribute__((always_inline)) Several<Each, vectors> row(const Several<Each, n>& block, int r) {
+  Several<Each, vectors> out;
   for (size_t k = 0; k < vectors; ++k) {  // not std::copy_n: GCC would copy through memory
     out[k] = block[r * vectors + k];
   }
   return out;
 }
 template <class Each, size_t n>
-inline __attribute__((always_inline)) void set_row(std::array<Each, n>& block, int r,
-                                                   const std::array<Each, vectors>& values) {
+inline __attribute__((always_inline)) void set_row(Several<Each, n>& block, int r,
+                                                   const Several<Each, vectors>& values) {
   for (size_t k = 0; k < vectors; ++k) {
     block[r * vectors + k] = values[k];
   }

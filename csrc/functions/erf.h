@@ -112,7 +112,7 @@ struct Erf {
   template <size_t n>
   struct Gradient {
     Pack<Scalar, n> value, slope;        // value means nothing where it is not asked for
-    std::array<Alive<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
+    Several<Alive<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
   };
 
   // Value, accurate enough for a sum of gradients, and slope of erf at u / gradient_unit.

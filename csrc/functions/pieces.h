@@ -17,19 +17,20 @@ inline __attribute__((always_inline)) Pack<Scalar, n> on_pieces(const Pack<Scala
   using V = Vec<Scalar>;
   constexpr Scalar width = Pieces::width;
   Pack<Scalar, n> piece, t;
+  constexpr Scalar origin = round_magic<Scalar> * (is_power_of_two(width) ? width : 1);
+  const V magic(origin);
   if constexpr (is_power_of_two(width)) {  // additions have execution ports of their own
-    const V magic(round_magic<Scalar> * width);
     piece = each([&](V x) { return x + magic; }, a);
     t = each([&](V x, V k) { return x - (k - magic); }, a, piece);
   } else {
-    const V magic(round_magic<Scalar>);
     piece = each([&](V x) { return fmadd(x, V(1 / width), magic); }, a);
     t = each([&](V x, V k) { return fmadd(k - magic, V(-width), x); }, a, piece);
   }
-  auto p = each([](V k) { return lookup(Pieces::table[Pieces::degree], k); }, piece);
+  const auto coefficient = [&](int d, V k) { return lookup(Pieces::table[d], k, origin); };
+  auto p = each([&](V k) { return coefficient(Pieces::degree, k); }, piece);
 #pragma GCC unroll 16
   for (int d = Pieces::degree - 1; d >= 0; --d) {
-    p = each([&](V sum, V x, V k) { return fmadd(sum, x, lookup(Pieces::table[d], k)); }, p, t, piece);
+    p = each([&](V sum, V x, V k) { return fmadd(sum, x, coefficient(d, k)); }, p, t, piece);
   }
   return p;
 }

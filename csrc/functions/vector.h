@@ -18,6 +18,7 @@
 //   lookup(table, rounded)             table[k], k the whole number in the lowest bits, modulo the table's size; a
 //   table
 //                                      of one entry, or of as many as a register has lanes
+//   lookup(table, rounded, origin)     the same where rounded = origin + k units of origin's last place, or is NaN
 //   times_power_of_two<parts>(x, rounded)  x * 2^(n / parts), n as above, x from a table of `parts` entries that has
 //                                      n's remainder already; x and the result normal
 //   Bits<Scalar>, bits(x), from_bits<Scalar>(x)  whole numbers in the place of a vector, with the operators of C++
@@ -70,8 +71,12 @@ inline __attribute__((always_inline)) Vec<Scalar> from_bits(Bits<Scalar> x) {
 
 // Several vectors that go through a formula side by side: a processor looks only so far ahead, and a polynomial is one
 // long chain of dependent steps.
+#if !defined(CPU_CAPABILITY_NEON)
+template <class Element, size_t n>
+using Several = std::array<Element, n>;
+#endif
 template <class Scalar, size_t n>
-using Pack = std::array<Vec<Scalar>, n>;
+using Pack = Several<Vec<Scalar>, n>;
 
 template <class Scalar, size_t n>
 inline Pack<Scalar, n> broadcast_pack(Scalar x) {
@@ -82,15 +87,31 @@ inline Pack<Scalar, n> broadcast_pack(Scalar x) {
 
 // op on the first vectors of all arguments, on the second ones, ...
 template <class Op, class First, size_t n, class... Others>
-inline __attribute__((always_inline)) auto each(const Op& op, const std::array<First, n>& first,
-                                                const std::array<Others, n>&... others) {
-  std::array<decltype(op(first[0], others[0]...)), n> out;
+inline __attribute__((always_inline)) auto each(const Op& op, const Several<First, n>& first,
+                                                const Several<Others, n>&... others) {
+#if defined(CPU_CAPABILITY_NEON)
+  using Results = Several<decltype(op(first[0], others[0]...)), n>;
+  if constexpr (n == 1) {
+    return Results{op(first.only, others.only...)};
+  } else {
+    return Results{each(op, first.low, others.low...), each(op, first.high, others.high...)};
+  }
+#else
+  Several<decltype(op(first[0], others[0]...)), n> out;
 #pragma GCC unroll 4
   for (size_t i = 0; i < n; ++i) {
     out[i] = op(first[i], others[i]...);
   }
   return out;
+#endif
 }
+
+#if !defined(CPU_CAPABILITY_NEON)
+template <class Scalar, size_t entries>
+inline __attribute__((always_inline)) Vec<Scalar> lookup(const Scalar (&table)[entries], Vec<Scalar> rounded, Scalar) {
+  return lookup(table, rounded);
+}
+#endif
 
 // x + round_magic has the nearest whole number to x in its lowest bits, for |x| < 2^22 (float) or 2^51 (double).
 template <class Scalar>

@@ -6,6 +6,35 @@
 
 namespace derf::CPU_CAPABILITY {
 
+// std::array's interface. GCC keeps an array of two to four vectors in neighbouring registers, as the instructions that
+// load such want it, and puts it together and takes it apart by way of memory; members it keeps where they are.
+template <class Element, size_t n>
+struct Several {
+  Several<Element, n / 2> low;
+  Several<Element, n - n / 2> high;
+
+  static constexpr size_t size() { return n; }
+  Element& operator[](size_t i) { return i < n / 2 ? low[i] : high[i - n / 2]; }
+  const Element& operator[](size_t i) const { return i < n / 2 ? low[i] : high[i - n / 2]; }
+  const Element* begin() const { return &(*this)[0]; }
+  const Element* end() const { return begin() + n; }
+  void fill(const Element& x) {
+    low.fill(x);
+    high.fill(x);
+  }
+};
+template <class Element>
+struct Several<Element, 1> {
+  Element only;
+
+  static constexpr size_t size() { return 1; }
+  Element& operator[](size_t) { return only; }
+  const Element& operator[](size_t) const { return only; }
+  const Element* begin() const { return &only; }
+  const Element* end() const { return &only + 1; }
+  void fill(const Element& x) { only = x; }
+};
+
 inline Vec<float> fmadd(Vec<float> a, Vec<float> b, Vec<float> c) { return vfmaq_f32(c.v, a.v, b.v); }
 inline Vec<double> fmadd(Vec<double> a, Vec<double> b, Vec<double> c) { return vfmaq_f64(c.v, a.v, b.v); }
 inline Vec<float> fnmadd(Vec<float> a, Vec<float> b, Vec<float> c) { return vfmsq_f32(c.v, a.v, b.v); }
@@ -53,12 +82,18 @@ inline Vec<float> mantissa_of(Vec<float> y) {
   return vbslq_f32(mantissa, y.v, vdupq_n_f32(1));
 }
 
-// The bytes of an entry are those from four times its number on.
-inline Vec<float> lookup(const float (&table)[8], Vec<float> rounded) {
-  const uint32x4_t k = vandq_u32(vreinterpretq_u32_f32(rounded.v), vdupq_n_u32(7));
-  const uint32x4_t index = vmlaq_u32(vdupq_n_u32(0x03020100), k, vdupq_n_u32(0x04040404));
-  const uint8x16x2_t entries = {vreinterpretq_u8_f32(vld1q_f32(table)), vreinterpretq_u8_f32(vld1q_f32(table + 4))};
+// The bytes of entry k are 4 k, 4 k + 1, ...: 4 k in each is k times a constant, and `others`
+// is what that makes of bits beside k.
+inline Vec<float> entry(const float (&table)[8], uint32x4_t k, uint32_t others) {
+  const uint32x4_t index = vmlaq_u32(vdupq_n_u32(0x03020100 - others), k, vdupq_n_u32(0x04040404));
+  const uint8x16x2_t entries = vld1q_u8_x2(reinterpret_cast<const uint8_t*>(table));
   return vreinterpretq_f32_u8(vqtbl2q_u8(entries, vreinterpretq_u8_u32(index)));
+}
+inline Vec<float> lookup(const float (&table)[8], Vec<float> rounded) {
+  return entry(table, vandq_u32(vreinterpretq_u32_f32(rounded.v), vdupq_n_u32(7)), 0);
+}
+inline Vec<float> lookup(const float (&table)[8], Vec<float> rounded, float origin) {
+  return entry(table, vreinterpretq_u32_f32(rounded.v), std::bit_cast<uint32_t>(origin) * 0x04040404u);
 }
 
 template <int parts>

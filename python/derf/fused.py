@@ -65,7 +65,8 @@ class AddDerf(Derf):
             dtype=dtype,
         )
 
-    def forward(  # type: ignore[override]  # Derf's parameters and state_dict, another call
+    # Derf's parameters and state_dict, another call. (TorchScript wants nothing behind the comment on types.)
+    def forward(  # type: ignore[override]
         self, input: Tensor, residual: Tensor, gate: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return (output, sum); see :func:`derf.functional.add_pointwise_norm` for dtypes, layouts and errors."""
