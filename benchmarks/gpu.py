@@ -27,6 +27,7 @@ from gpu_providers import LEFT_OUT, Case, Functions, Shape, first_line
 from gpu_report import DTYPES, GRID, MODELS, QUICK
 
 HERE = Path(__file__).resolve().parent
+DEVICE = "cuda"
 WHAT = list(gpu_report.PASSES)
 SMALL = 8 * gpu_report.MIB  # bytes of a tensor, at most, for CUDA graphs
 GRAPH_CALLS = 50
@@ -48,7 +49,7 @@ class Events:
         # More than the cache needs: while the device writes it, the processor can launch all that is timed next, and
         # the time between the events has no gaps in which the device waits for launches.
         size = max(least, min(1 << 30, torch.cuda.mem_get_info()[0] // 16))
-        self.flush = torch.empty(size, dtype=torch.uint8, device="cuda")
+        self.flush = torch.empty(size, dtype=torch.uint8, device=DEVICE)
         self.stream = torch.cuda.Stream()
         self.notes: list[str] = []
 
@@ -114,8 +115,18 @@ def with_progress(items: list[tuple[str, Shape]]) -> Iterable[tuple[str, Shape]]
     return track(items, description="measuring", transient=True)
 
 
-def run(timer: Events, cases: list[tuple[str, Shape]], repeats: int, seconds: float, device: str = "cuda") -> dict:
-    """Measure what fits in the memory and in the time; what does not is noted, and where derf fails, that."""
+def run(
+    timer: Events,
+    cases: list[tuple[str, Shape]],
+    repeats: int,
+    seconds: float,
+    device: str = "cuda",
+    save: Callable[[dict], None] = lambda report: None,
+) -> dict:
+    """Measure what fits in the memory and in the time; what does not is noted, and where derf fails, that.
+
+    ``save`` gets the report after each case: what comes later may end the process.
+    """
     report = {"measurements": [], "notes": list(LEFT_OUT), "failures": []}
     start = time.perf_counter()
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else 1 << 30
@@ -138,6 +149,7 @@ def run(timer: Events, cases: list[tuple[str, Shape]], repeats: int, seconds: fl
         else:
             report["notes"] += case.notes
         case = None  # its tensors make room for the next one's
+        save(report)
     report["notes"] += dict.fromkeys(timer.notes)
     return report
 
@@ -216,13 +228,17 @@ def main() -> int:
     if arguments.quick:
         shapes = {DTYPES[0]: QUICK}
     cases = [(dtype, shape) for dtype, those in shapes.items() for shape in those]
-    timer = Events()
-    with torch.cuda.stream(timer.stream):
-        report = {"facts": facts(), **run(timer, cases, arguments.repeats, arguments.seconds)}
-    stem = (arguments.out or HERE / "results") / f"cuda-{gpu_report.slug(report['facts']['gpu'])}"
+    timer, known = Events(), {"facts": facts()}
+    stem = (arguments.out or HERE / "results") / f"cuda-{gpu_report.slug(known['facts']['gpu'])}"
     stem.parent.mkdir(parents=True, exist_ok=True)
     path = stem.with_name(f"{stem.name}.json")
-    path.write_text(gpu_report.dumps(report))
+
+    def save(report: dict) -> None:
+        path.write_text(gpu_report.dumps({**known, **report}))
+
+    with torch.cuda.stream(timer.stream):
+        report = {**known, **run(timer, cases, arguments.repeats, arguments.seconds, DEVICE, save)}
+    save(report)
     plot(report, stem)
     print(json.dumps(report["facts"], indent=1))
     gpu_report.print_report(report)

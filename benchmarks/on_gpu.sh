@@ -1,7 +1,9 @@
 #!/bin/bash
 # All that needs a CUDA device: tests, compute-sanitizer, benchmark: `benchmarks/on_gpu.sh [OUTPUT DIRECTORY]`, within 8
 # minutes. Needs torch, nvcc, cmake, ninja, setuptools, pytest, hypothesis and mpmath; no network, and the environment
-# stays as it is: derf goes into a directory of its own. A step that fails does not keep the later ones from running.
+# stays as it is: derf goes into a directory of its own. Every step has a time limit, and one that fails does not keep the
+# later ones from running. What a step prints is kept as on_gpu-STEP.log, how all ended as on_gpu.txt, after each step.
+# tests/test_on_gpu.py runs this file without a GPU.
 # shellcheck disable=SC2317 # `step` calls the functions
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,29 +14,37 @@ python=$(command -v python3)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Seconds: for everything, and what the steps before the benchmark leave to it.
-limit=460 reserve=110
+limit=${DERF_ON_GPU_SECONDS:-460} reserve=110
 results=()
 failed=0
 
-step() { # name, command: runs it and remembers how it ended; a status of 77 says that it was skipped
-  local start=$SECONDS status=0
-  printf '\n== %s (after %d s)\n' "$1" "$start"
-  "${@:2}" || status=$?
+# name, command: runs it and remembers how it ended; a status of 77 says that it was skipped
+step() {
+  local start=$SECONDS status=0 name=$1 log
+  log=$out/on_gpu-$(tr -cs 'a-z0-9\n' - <<<"${name,,}").log
+  printf '\n== %s (after %d s)\n' "$name" "$start"
+  "${@:2}" 2>&1 | tee "$log" || status=$?
   case $status in
-    0) results+=("passed   $((SECONDS - start)) s  $1") ;;
-    77) results+=("SKIPPED  $((SECONDS - start)) s  $1") ;;
-    124) results+=("FAILED   $((SECONDS - start)) s  $1: not done in time") && failed=1 ;;
-    *) results+=("FAILED   $((SECONDS - start)) s  $1: exit status $status") && failed=1 ;;
+    0) results+=("passed   $((SECONDS - start)) s  $name") ;;
+    77) results+=("SKIPPED  $((SECONDS - start)) s  $name") ;;
+    124 | 137) results+=("FAILED   $((SECONDS - start)) s  $name: not done in time") && failed=1 ;;
+    *) results+=("FAILED   $((SECONDS - start)) s  $name: exit status $status") && failed=1 ;;
   esac
+  printf '%s\n' "${results[@]}" >"$out/on_gpu.txt"
 }
 
 report() {
   printf '\n== after %d s\n' "$SECONDS"
-  printf '%s\n' "${results[@]}"
+  cat "$out/on_gpu.txt"
+}
+
+limited() { # seconds, command
+  timeout --kill-after=5 "$@"
 }
 
 install() {
-  DERF_CUDA=1 "$python" -m pip install --no-build-isolation --no-deps --no-index --target "$work/site" .
+  DERF_CUDA=1 limited "$((limit - reserve - 60))" \
+    "$python" -m pip install --no-build-isolation --no-deps --no-index --target "$work/site" .
 }
 
 left_to_checks() { echo $((limit - reserve - SECONDS)); }
@@ -43,7 +53,7 @@ left_to_checks() { echo $((limit - reserve - SECONDS)); }
 device_tests() {
   local left
   left=$(left_to_checks)
-  DERF_TEST_PROFILE=short timeout --kill-after=5 $((left > 60 ? left : 60)) \
+  DERF_TEST_PROFILE=short limited $((left > 60 ? left : 60)) \
     "$python" -m pytest tests -q -k cuda --ignore=tests/test_cuda_on_host.py \
     --ignore=tests/test_install.py --ignore=tests/test_demo.py --ignore=tests/test_transformers.py
 }
@@ -60,11 +70,11 @@ sanitize() { # tool
     return 77
   }
   # Without the caching allocator an access beyond a tensor is one beyond an allocation.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout --kill-after=5 $((left > 90 ? 90 : left)) \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited $((left > 90 ? 90 : left)) \
     "$sanitizer" --tool "$1" --error-exitcode 99 \
     "$python" -m pytest tests/test_shapes.py -k "cuda and (odd or small)" -x -q >"$work/$1.log" 2>&1 || status=$?
   tail -n 40 "$work/$1.log"
-  cp "$work/$1.log" "$out/sanitizer-$1.log"
+  cp "$work/$1.log" "$out/sanitizer-$1.log" # whole
   # No test began: it is not the kernels that it objects to.
   if ((status != 0 && status != 124)) && ! grep -qE '[0-9]+ (passed|failed|error)' "$work/$1.log" &&
     grep -qiE 'not supported|unsupported|unable to|initialization failed|permission' "$work/$1.log"; then
@@ -77,7 +87,7 @@ sanitize() { # tool
 benchmark() {
   local left=$((limit - SECONDS - 20)) # then a case that has begun is finished, and the plots are drawn
   if ((left < 60)); then left=60; fi
-  timeout --kill-after=5 $((left + 40)) \
+  limited $((left + 40)) \
     "$python" benchmarks/gpu.py --out "$out" --seconds $((left > 210 ? 210 : left))
 }
 
@@ -87,7 +97,7 @@ if ((failed)); then # nothing else can run
   exit 1
 fi
 export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
-step "python3 -m derf" "$python" -m derf
+step "python3 -m derf" limited 60 "$python" -m derf
 step "tests on the device" device_tests
 for tool in memcheck racecheck initcheck; do
   step "compute-sanitizer $tool" sanitize "$tool"

@@ -57,12 +57,16 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   # own OpenMP library: another one has a second pool of threads, which torch.set_num_threads does not reach.
   file(STRINGS ${LibTorch_INCLUDE_DIR}/ATen/Config.h _openmp REGEX "AT_PARALLEL_OPENMP 1")
   file(GLOB _gomp ${LibTorch_ROOT}/lib/libgomp*.so*)
+  file(GLOB _renamed_gomp ${LibTorch_ROOT}/../torch.libs/libgomp-*.so*) # by auditwheel, otherwise in each build
   set(LibTorch_SERIAL FALSE)
-  if(_openmp AND _gomp AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  if(_openmp AND (_gomp OR _renamed_gomp) AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
     set(LibTorch_SERIAL TRUE) # Clang's code needs LLVM's library, whose functions GNU's would take over by name
   elseif(_openmp AND _gomp)
     target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
     target_link_libraries(LibTorch::LibTorch INTERFACE ${_gomp})
+  elseif(_openmp AND _renamed_gomp) # libtorch_cpu.so brings it, under whatever name
+    target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+    target_link_options(LibTorch::LibTorch INTERFACE LINKER:--warn-unresolved-symbols)
   elseif(_openmp)
     find_package(OpenMP REQUIRED COMPONENTS CXX)
     target_link_libraries(LibTorch::LibTorch INTERFACE OpenMP::OpenMP_CXX)

@@ -110,7 +110,12 @@ void Layout::find_channels_and_groups() {
       return varies(*parameter, dim) || (input.size(dim) == 1 && dim >= last_ + 1 - parameter->dim());
     });
   };
-  while (!parameters.empty() && first_ > 0 && all_vary(first_ - 1)) {
+  // alpha and shift know no groups: their dimensions are channels, along which others may be shared.
+  int64_t least = 0;
+  for (const size_t i : {ALPHA, SHIFT}) {
+    least = std::max(least, operands_[i].defined() && operands_[i].numel() > 1 ? operands_[i].dim() : 0);
+  }
+  while (!parameters.empty() && first_ > 0 && (last_ + 1 - first_ < least || all_vary(first_ - 1))) {
     --first_;
   }
   if (gate.defined()) {
@@ -219,16 +224,13 @@ ChannelParameter Layout::channel_parameter(size_t index) {
   if ((shared || are_joined(first_, last_ + 1, 1)) && are_joined(0, group_end_, group_stride)) {
     return describe(group_stride);
   }
-  if (shape.groups == 1) {
-    kept = kept.contiguous();
-    return describe(0);
-  }
-  std::vector<int64_t> sizes(input.sizes().begin() + std::max<int64_t>(leads, 0), input.sizes().begin() + last_ + 1);
-  for (int64_t i = std::max(group_end_, leads); i < (shared ? last_ + 1 : first_); ++i) {
-    sizes[i - leads] = 1;
+  const int64_t begin = std::min(leads, first_);
+  std::vector<int64_t> sizes(input.sizes().begin() + begin, input.sizes().begin() + last_ + 1);
+  for (int64_t i = std::max(group_end_, begin); i < (shared ? last_ + 1 : first_); ++i) {
+    sizes[i - begin] = 1;
   }
   const bool is_grouped = leads < group_end_;
-  sizes.insert(sizes.begin(), input.sizes().begin(), input.sizes().begin() + (is_grouped ? leads : 0));
+  sizes.insert(sizes.begin(), input.sizes().begin(), input.sizes().begin() + (is_grouped ? begin : 0));
   kept = kept.expand(sizes).contiguous();
   return describe(!is_grouped ? 0 : shared ? 1 : shape.channels);
 }

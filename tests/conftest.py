@@ -12,11 +12,13 @@ import avx512_on_host
 import cuda_on_host
 import derf
 import hypothesis
+import neon_emulated
 import pytest
 import torch
 
 cuda_on_host.install_if_asked()
 avx512_on_host.install_if_asked()
+neon_emulated.install_if_asked()
 
 hypothesis.settings.register_profile("full", max_examples=150, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("short", parent=hypothesis.settings.get_profile("full"), max_examples=50)

@@ -1,6 +1,7 @@
-"""Kernels that this machine cannot run, compiled for it all the same: what cuda_on_host and avx512_on_host share."""
+"""Kernels that this machine cannot run, run all the same: what cuda_on_host, avx512_on_host and neon_emulated share."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,3 +39,19 @@ def build(name):
             run = subprocess.run(command, capture_output=True, text=True)
             assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-4000:]
     torch.ops.load_library(library(name))
+
+
+def run_tests(names, left_out, environment, least):
+    """Run the tests of ``names`` but ``left_out`` in a process of its own; more than ``least`` must pass."""
+    files = [TESTS / f"test_{name}.py" for name in names]
+    options = ["-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-x", "-k", f"not ({' or '.join(left_out)})"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *files],
+        env=os.environ | environment | {"DERF_TEST_PROFILE": "short"},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", run.stdout)
+    assert passed and int(passed[1]) > least, run.stdout[-2000:]

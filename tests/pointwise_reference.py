@@ -98,6 +98,8 @@ CALLS = {
     "for each channel, no shift": lambda: _call((3, 7), alpha=(7,), bias=(7,), no_shift=True),
     "for each channel, bare": lambda: _call((3, 7), alpha=(7,)),
     "for each channel of two dimensions": lambda: _call((4, 2, 3), alpha=(2, 3), weight=(2, 3), bias=(2, 3)),
+    "alpha of more dimensions than weight": lambda: _call((4, 2, 3), alpha=(2, 3), weight=(3,), bias=(3,)),
+    "alpha of more dimensions, in groups": lambda: _call((4, 2, 3), alpha=(2, 3), weight=(4, 1, 3), bias=(1, 2, 3)),
     "for each channel of images": lambda: _call((2, 5, 3, 2), 1, alpha=(5,), weight=(5,), bias=(5,)),
     "images": lambda: _call((2, 5, 3, 2), 1, weight=(5,), bias=(5,), no_shift=True),
     "weight from 1": lambda: _call((3, 5), weight=(5,), bias=(5,), weight_offset=1.0),

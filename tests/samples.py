@@ -44,6 +44,22 @@ def call(shape, dtypes=(torch.float32,) * 3, channel_dim=-1, weight_dims=1, weig
     return (input, *parameters(input, channel_shape, dtypes, weight, bias), channel_dim)
 
 
+def learned(arguments):
+    """The arguments with every tensor requiring grad, and those tensors."""
+    arguments = [t.requires_grad_() if isinstance(t, torch.Tensor) else t for t in arguments]
+    return arguments, [t for t in arguments if isinstance(t, torch.Tensor)]
+
+
+def values(module):
+    """What a layer calls its operator with, beside input."""
+    return module.alpha, module.shift, module.weight, module.bias
+
+
+def gradients(function, input, leaves):
+    """Of the sum of squares of what the function gives."""
+    return torch.autograd.grad(function(input).square().sum(), [input, *leaves])
+
+
 def grad_like(input):
     """A random grad_output with input's shape, strides and dtype."""
     return torch.empty_like(input).copy_(torch.randn(input.shape))

@@ -6,11 +6,11 @@ which is not. (The functions alone: test_numerics.py.)
 """
 
 import os
-import re
 import subprocess
 import sys
 
 import avx512_on_host
+import on_host
 import pytest
 
 pytestmark = pytest.mark.skipif(bool(avx512_on_host.WHY_NOT), reason=avx512_on_host.WHY_NOT)
@@ -39,19 +39,7 @@ RUNS = {
 
 @pytest.mark.parametrize(("guard_ends", "stream", "files", "least"), RUNS.values(), ids=RUNS)
 def test_operators(guard_ends, stream, files, least):
-    here = os.path.dirname(__file__)
-    files = [os.path.join(here, f"test_{name}.py") for name in files]
-    options = ["-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-x", "-k", f"not ({' or '.join(LEFT_OUT)})"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *files],
-        env=os.environ | avx512_on_host.environment(guard_ends, stream) | {"DERF_TEST_PROFILE": "short"},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", run.stdout)
-    assert passed and int(passed[1]) > least, run.stdout[-2000:]
+    on_host.run_tests(files, LEFT_OUT, avx512_on_host.environment(guard_ends, stream), least)
 
 
 def run_here(program, guard_ends=True, stream=False):

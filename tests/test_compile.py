@@ -6,7 +6,7 @@ import torch
 from pointwise_reference import CALLS, FUNCTIONS, STUDIES, pointwise_norm
 from pointwise_reference import gradients as gradients_by_autograd
 from reference import derf64, gradients64, same_bits
-from samples import DTYPES, call, dtype_name, grad_like
+from samples import DTYPES, call, dtype_name, grad_like, learned
 from tolerance import assert_forward, assert_gradients
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -22,12 +22,6 @@ def fresh_compiler():
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
-
-
-def learned(arguments):
-    """The arguments with every tensor requiring grad, and those tensors."""
-    arguments = [t.requires_grad_() if isinstance(t, torch.Tensor) else t for t in arguments]
-    return arguments, [t for t in arguments if isinstance(t, torch.Tensor)]
 
 
 def gradients_of(function, arguments, leaves):

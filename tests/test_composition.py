@@ -12,7 +12,7 @@ import pytest
 import reference
 import torch
 from reference import same_bits
-from samples import call
+from samples import call, gradients
 from torch import nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
@@ -26,10 +26,6 @@ def layer(device="cpu", **options):
     module = derf.Derf(8, device=device, **options)
     nn.init.normal_(module.weight)
     return module
-
-
-def gradients(function, input, leaves):
-    return torch.autograd.grad(function(input).square().sum(), [input, *leaves])
 
 
 def assert_same(mine, expected):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pointwise_reference import STUDIES
 from reference import derf64, same_bits
-from samples import dtype_name
+from samples import dtype_name, gradients, values
 from torch import nn
 from torch.export import Dim
 
@@ -33,14 +33,6 @@ def layer(options, device="cpu", dtype=None):
     for parameter in module.parameters():
         nn.init.uniform_(parameter, 0.4, 1.2)
     return module
-
-
-def values(module):
-    return [module.alpha, module.shift, module.weight, module.bias]
-
-
-def gradients(function, input, parameters):
-    return torch.autograd.grad(function(input).square().sum(), [input, *parameters])
 
 
 def called(program):

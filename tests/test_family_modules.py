@@ -9,12 +9,8 @@ import derf
 import pytest
 import torch
 from pointwise_reference import STUDIES, pointwise_norm
+from samples import values
 from torch import nn
-
-
-def values(module):
-    return module.alpha, module.shift, module.weight, module.bias
-
 
 KINDS = {
     "tanh": {"function": "tanh"},

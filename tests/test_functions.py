@@ -253,3 +253,19 @@ def test_the_float64_formulas_are_what_mpmath_says():
             bound = 1e-12 * exact.abs().clamp(min=SLOPE_THRESHOLD if order else 1e-300)
             error, message = worst_of((found - exact).abs() / bound, u, f"{name}, order {order}")
             assert error <= 1, message
+
+
+@pytest.mark.parametrize(
+    ("u", "options", "message"),
+    [
+        (torch.ones(3, dtype=torch.float16), {"function": "erf"}, "u must have dtype Float or Double, but has Half"),
+        (torch.ones(3).to_sparse(), {"function": "erf"}, "u must be a strided tensor, but has layout Sparse"),
+        (torch.ones(3), {"function": "erf", "order": 3}, "order must be 0, 1 or 2, but is 3"),
+        (torch.ones(3), {"function": "Erf"}, "function must be one of erf, tanh"),
+    ],
+    ids=["dtype", "layout", "order", "function"],
+)
+def test_wrong_arguments_of_the_operator_of_functions(u, options, message):
+    for operator in (torch.ops.derf.function, torch.ops.derf.function_composite):
+        with pytest.raises((RuntimeError, ValueError), match=f"^derf: {message}"):
+            operator(u, **options)

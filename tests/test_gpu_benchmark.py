@@ -1,11 +1,13 @@
 """What benchmarks/gpu.py does apart from timing: byte model, targets, checks of what it compares, plots, refusals."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -200,3 +202,57 @@ def test_what_cannot_be_compared_is_not_timed(benchmark, monkeypatch, name, brok
     else:
         assert measured == {"copy", "derf", "layer_norm", "rms_norm"}
         assert any(note.startswith(f"{name} left out") and reason in note for note in result["notes"])
+
+
+def test_what_was_measured_is_kept_after_each_case(benchmark):
+    kept = []
+    cases = [("float32", shape) for shape in (ROWS, IMAGES)]
+    benchmark.run(Timer(), cases, 2, 1000, "cpu", lambda report: kept.append(len(report["measurements"])))
+    assert len(kept) == 2 and 0 < kept[0] < kept[1]
+
+
+class Device:
+    """What benchmarks/gpu.py uses of torch.cuda, for a device that does nothing."""
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            pass
+
+        def elapsed_time(self, end):
+            return 1.0
+
+    class CUDAGraph:
+        def replay(self):
+            pass
+
+    class Stream:
+        pass
+
+    properties = SimpleNamespace(name="NVIDIA Made-Up 1", L2_cache_size=1000, total_memory=10**9)
+    current_device = staticmethod(lambda: 0)
+    get_device_properties = staticmethod(lambda device: Device.properties)
+    mem_get_info = staticmethod(lambda: (10**6, 10**9))
+    synchronize = staticmethod(lambda: None)
+    graph = staticmethod(lambda graph, stream: contextlib.nullcontext())
+    stream = staticmethod(lambda stream: contextlib.nullcontext())
+
+
+def test_the_whole_script_on_a_device_that_does_nothing(benchmark, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    for name in ("Event", "CUDAGraph", "Stream", "current_device", "get_device_properties", "mem_get_info"):
+        monkeypatch.setattr(torch.cuda, name, getattr(Device, name))
+    for name in ("synchronize", "graph", "stream"):
+        monkeypatch.setattr(torch.cuda, name, getattr(Device, name))
+    monkeypatch.delitem(sys.modules["gpu_providers"].PROVIDERS, "compiled")
+    for name, value in {"DEVICE": "cpu", "QUICK": [ROWS, (700, 96), IMAGES], "SMALL": 2 * 96 * 100}.items():
+        monkeypatch.setattr(benchmark, name, value)
+    monkeypatch.setattr(benchmark, "why_not", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--quick", "--out", str(tmp_path / "out"), "--repeats", "2"])
+    assert benchmark.main() == 0, capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "cuda-nvidia-made-up-1.json").read_text())
+    assert {m["graph"] for m in report["measurements"] if m["provider"] == "derf"} == {True, False}
+    assert report["facts"]["gpu"] == "NVIDIA Made-Up 1" and not report["failures"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2

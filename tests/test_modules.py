@@ -10,13 +10,9 @@ import pickle
 import derf
 import pytest
 import torch
-from samples import FLOATS, dtype_name
+from samples import FLOATS, dtype_name, values
 from tolerance import assert_forward, assert_gradients
 from torch import nn
-
-
-def values(module):
-    return module.alpha, module.shift, module.weight, module.bias
 
 
 def test_defaults():

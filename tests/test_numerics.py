@@ -11,6 +11,7 @@ import functools
 import avx512_on_host
 import cuda_on_host
 import derf
+import neon_emulated
 import pytest
 import reference
 import torch
@@ -22,10 +23,17 @@ FORWARD_ULP = {torch.float64: 2, torch.float32: 2, torch.float16: 0.51, torch.bf
 
 CAPABILITIES = derf._C.capabilities() if derf._C else []
 needs_evaluate = pytest.mark.skipif(derf._C is None, reason="this build of the package has no derf._C")
-ON_HOST = {"cuda": cuda_on_host, "avx512 on host": avx512_on_host}
+ON_HOST = {"cuda": cuda_on_host, "avx512 on host": avx512_on_host, "neon emulated": neon_emulated}
 needs_simde = pytest.mark.skipif(bool(avx512_on_host.WHY_NOT), reason=avx512_on_host.WHY_NOT)
+needs_emulator = pytest.mark.skipif(bool(neon_emulated.WHY_NOT), reason=neon_emulated.WHY_NOT)
 each_target = pytest.mark.parametrize(
-    "target", [*CAPABILITIES, "cuda", pytest.param("avx512 on host", marks=needs_simde)]
+    "target",
+    [
+        *CAPABILITIES,
+        "cuda",
+        pytest.param("avx512 on host", marks=needs_simde),
+        pytest.param("neon emulated", marks=needs_emulator),
+    ],
 )
 each_capability = pytest.mark.parametrize("capability", CAPABILITIES or ["default"])
 each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=dtype_name)

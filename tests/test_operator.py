@@ -8,7 +8,7 @@ import derf
 import pytest
 import torch
 from reference import same_bits
-from samples import call, dtype_name, grad_like
+from samples import call, dtype_name, grad_like, learned
 from tolerance import assert_forward, assert_gradients
 from torch._subclasses import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
@@ -36,11 +36,6 @@ CALLS = {
 each_call = pytest.mark.parametrize("arguments", CALLS.values(), ids=CALLS)
 
 
-def learned(arguments):
-    """The same arguments with every tensor requiring grad."""
-    return [t.requires_grad_() if isinstance(t, torch.Tensor) else t for t in arguments]
-
-
 @pytest.mark.parametrize("operator", SCHEMAS, ids=["derf", "derf_backward"])
 def test_schema_and_tags(operator):
     assert set(operator.overloads()) <= {"default", "out"}
@@ -51,13 +46,13 @@ def test_schema_and_tags(operator):
 
 @each_call
 def test_opcheck_of_the_forward(arguments, device):
-    arguments = learned(call(device=device, **arguments))
+    arguments, _ = learned(call(device=device, **arguments))
     assert set(torch.library.opcheck(FORWARD.default, arguments).values()) == {"SUCCESS"}
 
 
 @each_call
 def test_opcheck_of_the_backward(arguments, device):
-    arguments = learned(call(device=device, **arguments))
+    arguments, _ = learned(call(device=device, **arguments))
     grad_output = grad_like(arguments[0]).requires_grad_()
     mask = [t is not None for t in arguments[:5]]
     assert set(torch.library.opcheck(BACKWARD, (grad_output, *arguments, mask)).values()) == {"SUCCESS"}
@@ -91,7 +86,7 @@ def test_fake_and_meta_tensors_have_the_shapes_strides_and_dtypes_of_real_ones(o
 
 @pytest.mark.parametrize("channel_dim", [-1, 1])
 def test_saved_for_backward_is_nothing_of_inputs_size_but_input(channel_dim, device):
-    arguments = learned(call((50, 40, 30), channel_dim=channel_dim, device=device))
+    arguments, _ = learned(call((50, 40, 30), channel_dim=channel_dim, device=device))
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         derf.derf(*arguments)
@@ -174,7 +169,7 @@ def test_an_absent_parameter_is_neither_allocated_nor_filled(absent):
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_without_gradients(mode, device):
-    arguments = learned(call((5, 8), device=device))
+    arguments, _ = learned(call((5, 8), device=device))
     with mode():
         output = derf.derf(*arguments)
     assert not output.requires_grad and output.is_inference() == (mode is torch.inference_mode)

@@ -142,6 +142,14 @@ def test_layouts(dtype, device):
     assert torch.equal(without.float(), ones.float())
 
 
+@each_dtype
+def test_an_input_without_dimensions(dtype, device):
+    x, one = torch.tensor(0.5, device=device), torch.ones(1, device=device)
+    for operator in (OPERATOR, torch.ops.derf.quantized_pointwise_norm_composite):
+        found = operator(x, one, one, dtype=dtype)[0]
+        assert found.shape == () and found.float() == nearest(torch.erf(x.cpu()).double(), dtype).float()
+
+
 def test_several_dimensions_of_channels(device):
     x, alpha = torch.randn(4, 3, 5, device=device), torch.ones(1, device=device)
     weight, scale = torch.randn(3, 5, device=device), torch.rand(5, device=device) + 0.5

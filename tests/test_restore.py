@@ -114,6 +114,15 @@ def test_a_bias_that_only_one_side_has():
     assert derf.convert_state_dict(model.state_dict(), plain).keys() == plain.state_dict().keys()
 
 
+@pytest.mark.parametrize("norm", [lambda: nn.LayerNorm(4, bias=False), lambda: nn.RMSNorm(4)], ids=["LayerNorm", "RMS"])
+def test_a_bias_that_the_norm_did_not_have_is_dropped(norm):
+    model = derf.replace_norm(nn.Sequential(norm()), bias=True)
+    nn.init.ones_(model[0].bias)
+    checkpoint = derf.convert_state_dict(model.state_dict(), nn.Sequential(norm()))
+    assert list(checkpoint) == ["0.weight"]
+    assert getattr(derf.restore_norm(model)[0], "bias", None) is None
+
+
 class AuthorsLayer(nn.Module):
     """A layer with the names and shapes of the authors' code, to make checkpoints as theirs."""
 

@@ -1,6 +1,7 @@
 """Tables and plots of what is in results: python -m benchmarks.starts.report"""
 
 import json
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,6 +25,7 @@ WAYS = {
     "parallel": "calibrate, parallel",
     "sequential": "calibrate, sequential",
     "refined": "calibrate, refine=40",
+    "longer": "calibrate, refine=120, per_channel=True, 32 batches",
 }
 
 
@@ -79,6 +81,26 @@ def starts(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
+def mapped(rows: list[dict[str, Any]]) -> Figure:
+    """The byte GPT-2 over learning rate and gain: held-out loss after 400 steps, LayerNorm below."""
+    mine = [row for row in rows if (row["task"], row["steps"], row["width"], row["depth"]) == ("gpt", 400, None, None)]
+    rates = sorted({row["lr"] for row in mine})
+    words = {"k16@2:10": "gain 2", "k16:10": "gain 1", "k16@0.5:10": "gain 0.5", "LN": "LayerNorm"}
+    loss = {(row["start"], row["lr"]): row["loss"] for row in mine}
+    table = [[loss.get((start, rate)) or math.nan for rate in rates] for start in words]
+    figure = Figure(figsize=(6, 3), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(table, cmap="viridis_r", aspect="auto", vmin=2.0, vmax=3.2)
+    for i, line in enumerate(table):
+        for j, value in enumerate(line):
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 2.6 else "black")
+    axes.set(xlabel="learning rate", title="derf.start on a byte GPT-2: held-out loss after 400 steps")
+    axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    axes.set_yticks(range(len(words)), words.values())
+    figure.colorbar(image)
+    return figure
+
+
 def health(rows: list[dict[str, Any]]) -> str:
     """A line a kind of run: how many, how many with a warning, the first one of each, and how they ended."""
     table = []
@@ -118,6 +140,7 @@ def draw(conversion_rows: list[dict[str, Any]], start_rows: list[dict[str, Any]]
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small", ncols=2)
     figure.savefig(RESULTS / "starts.png")
+    mapped(start_rows).savefig(RESULTS / "start_map.png")
 
 
 def main() -> None:
@@ -147,7 +170,7 @@ def main() -> None:
         "did not count erf's slope then, and they were called 1.) Muon has the hidden layers' matrices, AdamW the "
         "rest at a tenth of the learning rate. Empty cells were not run."
     )
-    parts.append(f"## Starts\n\n{note}\n\n{starts(start_rows)}\n\n![](starts.png)")
+    parts.append(f"## Starts\n\n{note}\n\n{starts(start_rows)}\n\n![](starts.png)\n\n![](start_map.png)")
     if health_rows:
         words = (
             "`derf.Monitor(every=1)` on planted failures and on starts that should be healthy. GPT-2 with alpha .5 "

@@ -16,7 +16,7 @@ class System(Base):
     warmup = 0.07  # 20 of 300 epochs
     scales = {
         "smoke": Scale(width=32, depth=1, steps=6, batch=16, lrs=(1e-3, 4e-3), held_out=1),
-        "default": Scale(width=64, depth=4, steps=300, batch=64, lrs=(2e-3, 4e-3, 8e-3)),
+        "default": Scale(width=64, depth=4, steps=600, batch=64, lrs=(2e-3, 4e-3, 8e-3)),
         "gpu": Scale(width=384, depth=12, steps=20000, batch=1024, lrs=(5e-4, 1e-3, 2e-3, 4e-3)),
     }
 

@@ -41,6 +41,7 @@ struct Derivative {
 };
 
 Derivative derivative(const Tensor& u, std::string_view function, int64_t order) {
+  TORCH_CHECK(u.layout() == at::kStrided, "derf: u must be a strided tensor, but has layout ", u.layout());
   TORCH_CHECK(u.scalar_type() == at::kFloat || u.scalar_type() == at::kDouble,
               "derf: u must have dtype Float or Double, but has ", u.scalar_type());
   TORCH_CHECK_VALUE(order >= 0 && order <= 2, "derf: order must be 0, 1 or 2, but is ", order);

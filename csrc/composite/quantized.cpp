@@ -15,8 +15,10 @@ QuantizedResults quantized(const Operands& operands, const Quantization& q) {
   const auto wide = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor sum = operands[RESIDUAL].defined() ? std::get<1>(add_forward(operands)) : Tensor();
   const Tensor output = applied(operands, (sum.defined() ? sum : input).to(wide));
+  const Tensor inverse = q.scale.to(wide).reciprocal();
   const Tensor x =
-      output * unsqueeze_to_channels(q.scale.to(wide).reciprocal(), input.dim(), operands.options.channel_dim);
+      output * (is_per_channel(inverse) ? unsqueeze_to_channels(inverse, input.dim(), operands.options.channel_dim)
+                                        : inverse.reshape({}));  // beside an input without dimensions too
   Tensor result;
   if (q.dtype == at::kChar) {
     result = at::nan_to_num(x, 0).round().clamp(-128, 127).to(at::kChar);

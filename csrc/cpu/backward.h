@@ -137,7 +137,7 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t group, int64_t 
     const Chunk<T> w = each([&](V x) { return applied.weight(x); }, weight.template load<T>(c, count));
     const auto gate = of.gate(c, count);
     ChannelSums<T> channel;
-    typename W::In::Gradient::GateSum gate_sum{};
+    auto gate_sum = W::In::Gradient::no_gate_sum();
     V alpha(0), shift(0);
     if (prefetches) {  // the next rows
       for (int r = rows; r < 2 * rows; ++r) {
@@ -204,7 +204,7 @@ inline void backward_segment(const cpu::BackwardTask& task, int64_t group, int64
   const T* grad_output = static_cast<const T*>(task.grad_output) + at;
   const typename W::In::Gradient of(task, at, group, channel);
   const auto gate = of.gate(0, chunk_size<T>);
-  typename W::In::Gradient::GateSum gate_sum{};
+  auto gate_sum = W::In::Gradient::no_gate_sum();
   ChannelSums<T> all;
   typename W::Applied::template Stretch<1> prepared;
   constexpr int64_t at_once = 4 * chunk_size<T>;

@@ -15,7 +15,11 @@ namespace derf::cpu {
 
 const std::vector<const Kernels*>& runnable_kernels() {
   static const std::vector<const Kernels*> kernels = [] {
+#ifdef DERF_HAVE_NEON
+    std::vector<const Kernels*> built{&NEON::kernels};  // all processors have it
+#else
     std::vector<const Kernels*> built{&DEFAULT::kernels};
+#endif
 #ifdef DERF_HAVE_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
       built.push_back(&AVX2::kernels);

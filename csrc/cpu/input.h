@@ -39,6 +39,7 @@ struct Plain {
   struct Gradient {
     struct Gate {};
     struct GateSum {};
+    static GateSum no_gate_sum() { return {}; }
     const T* x;
     T* grad_input;
 
@@ -151,6 +152,7 @@ struct Added {
    public:
     using Gate = Chunk<T>;
     using GateSum = Chunk<T>;
+    static GateSum no_gate_sum() { return broadcast<T>(0); }  // a vector of PyTorch's holds anything at first until 2.8
     const Sum* x;
 
     Gradient(const cpu::BackwardTask& task, int64_t at, int64_t group, int64_t channel)

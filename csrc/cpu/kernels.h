@@ -8,6 +8,8 @@
 #define DERF_CAPABILITY "avx512"
 #elif defined(CPU_CAPABILITY_AVX2)
 #define DERF_CAPABILITY "avx2"
+#elif defined(CPU_CAPABILITY_NEON)
+#define DERF_CAPABILITY "neon"
 #else
 #define DERF_CAPABILITY "default"
 #endif

@@ -120,6 +120,9 @@ struct Kernels {
 namespace DEFAULT {
 extern const Kernels kernels;
 }
+namespace NEON {
+extern const Kernels kernels;
+}
 namespace AVX2 {
 extern const Kernels kernels;
 }

@@ -164,7 +164,7 @@ DERF_INLINE V times_exp_minus(V x, V a) {
   return fmadd(x, parts.q, x) * two_to_minus(n) * two_to_minus(parts.n - n);
 }
 
-#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_NEON)
 // log(1 + a), y being 1 + a rounded, by the piece that the first bits of y's mantissa m say: a times that piece's c is
 // t, and a itself on the first one. From 2 on the rounding of y no longer counts, and m - 1 takes the place of a.
 DERF_INLINE Vec<float> log1p_on_pieces(Vec<float> a) {
@@ -182,7 +182,7 @@ DERF_INLINE Vec<float> log1p_on_pieces(Vec<float> a) {
 // With 1 + a = 2^n (1 + t): t has one rounding, and a itself is t where n = 0.
 template <class V>
 DERF_INLINE V log1p(V a) {
-#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_NEON)
   if constexpr (!is_wide<V>) {
     return log1p_on_pieces(a);
   }

@@ -58,7 +58,7 @@ struct ErfChoice {
   using Ratio = coefficients::ErfRatio<16, is_bfloat16 ? 2 : 3>;
   using Slope = coefficients::ErfSlope<float, 16, is_short ? 2 : 3, is_short>;
   using Central = coefficients::ErfCentral<16, is_short ? 3 : 5, is_short>;
-#elif defined(CPU_CAPABILITY_AVX2)
+#elif defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_NEON)
   static constexpr bool is_short = sizeof(T) == 2, on_table = !is_double<T>, central = on_table && !is_short;
   using Value = coefficients::ErfValue<float, 8, 6>;
   using Ratio = coefficients::ErfRatio<8, is_bfloat16 ? 3 : 4>;

@@ -47,7 +47,7 @@ struct TanhChoice {
       std::conditional_t<is_double<T>, coefficients::TanhValue<double, 16, 14>, coefficients::TanhValue<float, 16, 5>>;
   using Short = coefficients::TanhShort<16, is_bfloat16 ? 3 : 4>;
   using Power = coefficients::Power<float, 16, is_short>;
-#elif defined(CPU_CAPABILITY_AVX2)
+#elif defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_NEON)
   static constexpr bool is_short = sizeof(T) == 2, on_table = !is_double<T>;
   using Full = coefficients::TanhValue<float, 8, 7>;
   using Short = coefficients::TanhShort<8, is_bfloat16 ? 4 : 5>;

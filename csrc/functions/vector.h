@@ -1,5 +1,5 @@
 // Vectors of one instruction set, and what a function needs of them beyond arithmetic.
-// Everything that is compiled once per instruction set stands in derf::CPU_CAPABILITY (DEFAULT, AVX2 or AVX512),
+// Everything that is compiled once per instruction set stands in derf::CPU_CAPABILITY (DEFAULT, NEON, AVX2 or AVX512),
 // lest the linker put AVX-512 code where every processor runs it.
 //
 // Each vector_*.h has, for Scalar float and double:
@@ -41,6 +41,8 @@
 #include "vector_avx512.h"
 #elif defined(CPU_CAPABILITY_AVX2)
 #include "vector_avx2.h"
+#elif defined(CPU_CAPABILITY_NEON)
+#include "vector_neon.h"
 #else
 #include "vector_plain.h"
 #endif
@@ -48,7 +50,7 @@
 namespace derf::CPU_CAPABILITY {
 
 #if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
-// The bits of a vector, as vector_plain.h has them: the compiler's own vectors of whole numbers.
+// The bits of a vector, as vector_native.h has them: the compiler's own vectors of whole numbers.
 template <class Element, int bytes>
 struct NativeVector {
   typedef Element type __attribute__((vector_size(bytes)));

@@ -1,65 +1,15 @@
-// vector.h for any processor: vectors of 16 bytes by the compiler's own vector types, SSE2 on x86-64 and NEON on Arm.
-// (at::vec's of this capability are arrays, and loops over them stay scalar.)
+// vector.h for any processor, SSE2 on x86-64.
 #pragma once
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
+#include "vector_native.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-#include <bit>
 #include <cmath>
-#include <cstring>
 
 namespace derf::CPU_CAPABILITY {
 
-template <class Element, int bytes>
-struct NativeVector {
-  typedef Element type __attribute__((vector_size(bytes)));
-};
-template <class Element, int bytes = 16>
-using Native = typename NativeVector<Element, bytes>::type;
-
-// Stored bits of a 16-bit type, or numbers.
-template <class Scalar>
-struct Vec {
-  using Element = std::conditional_t<sizeof(Scalar) == 2, uint16_t, Scalar>;
-  Native<Element> v;
-
-  static constexpr int size() { return 16 / sizeof(Scalar); }
-
-  Vec() = default;
-  Vec(Native<Element> native) : v(native) {}
-  Vec(Element x) {
-    for (int i = 0; i < size(); ++i) {
-      v[i] = x;
-    }
-  }
-
-  static Vec loadu(const Scalar* p, int64_t n = size()) {
-    Vec x{Native<Element>{}};
-    std::memcpy(&x.v, p, n == size() ? sizeof(x.v) : n * sizeof(Scalar));
-    return x;
-  }
-  void store(Scalar* p, int64_t n = size()) const { std::memcpy(p, &v, n == size() ? sizeof(v) : n * sizeof(Scalar)); }
-
-  friend Vec operator+(Vec a, Vec b) { return a.v + b.v; }
-  friend Vec operator-(Vec a, Vec b) { return a.v - b.v; }
-  friend Vec operator*(Vec a, Vec b) { return a.v * b.v; }
-  friend Vec operator/(Vec a, Vec b) { return a.v / b.v; }
-};
-
-template <class Scalar>
-using Bits = Native<std::conditional_t<sizeof(Scalar) == 8, int64_t, int32_t>>;
-template <class Scalar>
-inline Bits<Scalar> bits(Vec<Scalar> x) {
-  return std::bit_cast<Bits<Scalar>>(x.v);
-}
-template <class Scalar>
-inline Vec<Scalar> from_bits(Bits<Scalar> x) {
-  return std::bit_cast<Native<Scalar>>(x);
-}
 template <class Scalar>
 inline Vec<Scalar> fmadd(Vec<Scalar> a, Vec<Scalar> b, Vec<Scalar> c) {
 #ifdef FP_FAST_FMAF
@@ -74,25 +24,6 @@ inline Vec<Scalar> fmadd(Vec<Scalar> a, Vec<Scalar> b, Vec<Scalar> c) {
 template <class Scalar>
 inline Vec<Scalar> fnmadd(Vec<Scalar> a, Vec<Scalar> b, Vec<Scalar> c) {
   return fmadd(Vec<Scalar>(-a.v), b, c);
-}
-
-template <class Scalar>
-inline Vec<Scalar> magnitude(Vec<Scalar> x) {
-  return from_bits<Scalar>(bits(x) & ~bits(Vec<Scalar>(Scalar(-0.))));
-}
-
-template <class Scalar>
-inline Vec<Scalar> select_greater(Vec<Scalar> a, Vec<Scalar> b, Vec<Scalar> x, Vec<Scalar> y) {
-  return Vec<Scalar>(a.v > b.v ? x.v : y.v);
-}
-
-template <class Scalar>
-inline Vec<Scalar> at_most(Vec<Scalar> x, Vec<Scalar> limit) {
-  return Vec<Scalar>(limit.v < x.v ? limit.v : x.v);
-}
-template <class Scalar>
-inline Vec<Scalar> at_most(Vec<Scalar> x, Scalar limit) {
-  return at_most(x, Vec<Scalar>(limit));
 }
 
 template <class Scalar>
@@ -125,33 +56,10 @@ inline Vec<Scalar> reciprocal_of_normal(Vec<Scalar> x) {
   return Vec<Scalar>(1) / x;
 }
 
-template <class Scalar>
-inline Vec<Scalar> with_sign_of(Vec<Scalar> x, Vec<Scalar> sign) {
-  return from_bits<Scalar>(bits(x) ^ (bits(sign) & bits(Vec<Scalar>(Scalar(-0.)))));
-}
-
-template <class Scalar>
-inline Vec<Scalar> lookup(const Scalar (&table)[1], Vec<Scalar>) {
-  return Vec<Scalar>(table[0]);
-}
-
 template <int parts, class Scalar>
 inline Vec<Scalar> times_power_of_two(Vec<Scalar> x, Vec<Scalar> rounded) {
   static_assert(parts == 1);
   return from_bits<Scalar>(bits(x) + (bits(rounded) << (sizeof(Scalar) == 8 ? 52 : 23)));
-}
-
-template <class Scalar>
-struct Alive {
-  Bits<Scalar> bits;
-};
-template <class Scalar>
-inline Alive<Scalar> differs(Vec<Scalar> x, Scalar from) {
-  return {Bits<Scalar>(x.v != Vec<Scalar>(from).v)};
-}
-template <class Scalar>
-inline Vec<Scalar> keep(Alive<Scalar> alive, Vec<Scalar> x) {
-  return from_bits<Scalar>(bits(x) & alive.bits);
 }
 
 inline std::tuple<Vec<float>, Vec<float>> halves_as_float(Vec<c10::BFloat16> x, auto convert) {
@@ -172,11 +80,6 @@ inline std::tuple<Vec<float>, Vec<float>> widen(Vec<c10::Half> x) {
     return from_bits<float>(sign | (m < 0x400 ? denormal : m >= 0x7c00 ? special : normal));
   });
 }
-
-template <class T>
-inline void to_order_of(Vec<float>&, Vec<float>&) {}
-template <class T>
-inline void to_plain_order(Vec<float>&, Vec<float>&) {}
 
 template <class T, bool any_nan>
 inline Vec<T> narrow(Vec<float> low, Vec<float> high) {
@@ -199,12 +102,6 @@ inline Vec<T> narrow(Vec<float> low, Vec<float> high) {
   std::memcpy(&out.v, converted, sizeof(out.v));
   return out;
 }
-
-template <class T>
-inline void stream(T* p, Vec<T> x) {
-  x.store(p);
-}
-inline void drain_streams() {}
 
 template <class Scalar>
 inline auto nearest_int8(Vec<Scalar> x) {

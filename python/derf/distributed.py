@@ -3,6 +3,8 @@
 Being pointwise, Derf communicates nothing in the forward, whichever dimensions of its input are sharded. In the
 backward the gradients of alpha and shift are partial sums, as are those of weight and bias where the channels are not
 sharded. FSDP, DDP and ``torch.distributed.checkpoint`` need nothing of this module.
+
+It needs torch 2.11: second derivatives of DTensor's came out wrong under torch 2.7.
 """
 
 from collections.abc import Iterator
@@ -27,6 +29,12 @@ from torch.distributed.tensor.experimental import register_sharding
 from torch.distributed.tensor.parallel import ParallelStyle
 
 from .modules import PointwiseNorm
+
+if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11):
+    raise ImportError(
+        f"derf.distributed needs torch 2.11 or newer, and this is torch {torch.__version__}, whose DTensor gives wrong "
+        "second derivatives. DDP and FSDP do not need it."
+    )
 
 _Rule = tuple[list[Placement | None], list[Placement | None]]  # of the results, of the arguments
 _Shape = tuple[int, ...]

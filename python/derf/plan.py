@@ -43,6 +43,11 @@ class Origin:
     weight_offset: float
 
 
+def parameter_names(norm: nn.Module) -> dict[nn.Parameter, str]:
+    """Names of the parameters that norm itself has: a bias that is registered as None has none."""
+    return {parameter: name for name, parameter in norm._parameters.items() if parameter is not None}
+
+
 @dataclass(frozen=True)
 class Kind:
     """What the norms become."""
@@ -302,13 +307,8 @@ def _derf(
     for name, parameter in new.named_parameters():
         old = getattr(spec, name, None)
         parameter.requires_grad_(trains if old is None else old.requires_grad)
-    parameter_names = {id(parameter): name for name, parameter in norm._parameters.items()}
-    new.origin = Origin(
-        clone_without_state(norm),
-        parameter_names.get(id(spec.weight)),
-        parameter_names.get(id(spec.bias)),
-        spec.weight_offset,
-    )
+    names = parameter_names(norm)
+    new.origin = Origin(clone_without_state(norm), names.get(spec.weight), names.get(spec.bias), spec.weight_offset)
     return new.train(norm.training)
 
 

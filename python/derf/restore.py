@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .modules import PointwiseNorm
 from .norms import describe, looks_like_norm
 from .observe import Unsuitable, clone_without_state
-from .plan import Origin
+from .plan import Origin, parameter_names
 from .recipes import EmbeddingScale, ScaledEmbedding
 from .replace import CALL_HOOKS
 from .rewrite import original_class
@@ -139,11 +139,11 @@ def _derf_to_norm(result: dict[str, Tensor], prefix: str, norm: nn.Module) -> No
         spec = describe(norm)
     except Unsuitable:
         return
-    names = {id(parameter): name for name, parameter in norm._parameters.items()}
+    names = parameter_names(norm)
     del result[f"{prefix}alpha"]
     result.pop(f"{prefix}shift", None)  # DyT has none
-    _rename(result, prefix, "weight", names.get(id(spec.weight)), -spec.weight_offset)
-    _rename(result, prefix, "bias", names.get(id(spec.bias)), 0.0)
+    _rename(result, prefix, "weight", names.get(spec.weight), -spec.weight_offset)
+    _rename(result, prefix, "bias", names.get(spec.bias), 0.0)
 
 
 def _rename(result: dict[str, Tensor], prefix: str, old: str | None, new: str | None, offset: float) -> None:

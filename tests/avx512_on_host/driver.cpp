@@ -188,8 +188,24 @@ derf::cpu::Parameter parameter(const Array<P>& given, bool present, double other
 template <class T, class P>
 derf::cpu::Task task(const Shape& shape, const Array<T>& input, double alpha, double shift,
                      const derf::cpu::Parameter& weight, const derf::cpu::Parameter& bias, bool out_of_cache) {
-  return {type<T>, type<P>, shape, input.data(),  alpha, shift,        nullptr,     nullptr,
-          weight,  bias,    0,     Function::erf, {},    out_of_cache, out_of_cache};
+  return {.type = type<T>,
+          .param_type = type<P>,
+          .shape = shape,
+          .input = input.data(),
+          .alpha = alpha,
+          .shift = shift,
+          .alphas = nullptr,
+          .shifts = nullptr,
+          .weight = weight,
+          .bias = bias,
+          .weight_offset = 0,
+          .function = Function::erf,
+          .study = {},
+          .adds = false,
+          .sum_type = type<T>,
+          .gate = {},
+          .prefetch = out_of_cache,
+          .out_of_cache = out_of_cache};
 }
 
 template <class T, class P>
@@ -210,7 +226,12 @@ void forward(const char* name) {
       const double alpha = float(uniform(0.4, 1.2)), shift = float(uniform(-0.4, 0.4));
       const derf::cpu::ForwardTask call{task<T, P>(shape, input, alpha, shift, parameter(weight, parameters, 1),
                                                    parameter(bias, parameters, -0.), out_of_cache),
-                                        output.data()};
+                                        output.data(),
+                                        nullptr,
+                                        nullptr,
+                                        nullptr,
+                                        {},
+                                        {}};
       const int64_t cut = generator() % (n + 1);
       kernels.forward(call, 0, cut);
       kernels.forward(call, cut, n);
@@ -274,7 +295,11 @@ void backward(const char* name) {
           sums(want_scalars, totals.data(), Type::f64, alpha_partial.data()),
           sums(want_scalars, totals.data() + 1, Type::f64, shift_partial.data()),
           sums(want_value, grad_weight.data(), type<P>, itself ? nullptr : weight_partial.data()),
-          sums(want_value, grad_bias.data(), type<P>, itself ? nullptr : bias_partial.data())};
+          sums(want_value, grad_bias.data(), type<P>, itself ? nullptr : bias_partial.data()),
+          nullptr,
+          nullptr,
+          nullptr,
+          {}};
       const int64_t cut = generator() % (tiles.total() + 1);
       kernels.backward(call, 0, cut);
       kernels.backward(call, cut, tiles.total());

@@ -1,6 +1,5 @@
 """The torches of the matrix, and how one is fetched to compile against: without what it needs to run."""
 
-import os
 import re
 import subprocess
 import sys
@@ -28,13 +27,14 @@ def fetch(version: str, architecture: str, folder: Path) -> Path:
         where = ["--target", site, "--python-version", PYTHON, "--python-platform", f"{architecture}-manylinux_2_28"]
         uv("pip", "install", "--no-deps", "--only-binary", ":all:", *where, f"torch=={version}")
         (found,) = Distribution.discover(name="torch", path=[str(site)])
-        runtime = [
+        cuda = cuda_version(site / "torch")
+        runtime = cuda and [
             requirement.partition(";")[0].strip().replace("[cudart]", "")
             for requirement in found.requires or []
             if re.match(r"nvidia-cuda-runtime|cuda-toolkit", requirement)
         ]
         if runtime and "cuda-toolkit" in runtime[0]:
-            runtime = [f"nvidia-cuda-runtime=={cuda_version(site / 'torch')}.*"]
+            runtime = [f"nvidia-cuda-runtime=={cuda}.*"]
         if runtime:
             uv("pip", "install", "--no-deps", "--only-binary", ":all:", *where, *runtime)
     return (site / "torch").resolve()
@@ -55,6 +55,6 @@ def same_major(nvcc: str, cuda: str | None) -> bool:
 def environment(folder: Path, torch: str) -> Path:
     """Make a virtual environment with a torch and NumPy, as a user has it, and return its interpreter."""
     if not folder.exists():
-        uv("venv", "--quiet", "--python", os.environ.get("DERF_WHEEL_PYTHON", sys.executable), folder)
+        uv("venv", "--quiet", "--python", sys.executable, folder)
         uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", f"torch=={torch}", "numpy")
     return folder / "bin" / "python"

@@ -1,0 +1,2 @@
+// Flags and the CPU_CAPABILITY macros: CMakeLists.txt.
+#include "kernels.h"
