@@ -1,4 +1,7 @@
-"""The tables of the pages, from the committed results and the library itself, so that no figure is copied by hand."""
+"""The tables of the pages, from the committed results and the library itself, so that no figure is copied by hand.
+
+`python -m docs.tables` copies the table of the trainings into README.
+"""
 
 import json
 import math
@@ -104,6 +107,20 @@ def recipes() -> str:
     return markdown(heads, rows)
 
 
+def training() -> str:
+    """The table of all systems, as the report of the trainings has it."""
+    page = (RESULTS.parent / "training" / "results" / "README.md").read_text()
+    return page.partition("## All systems\n\n")[2].partition("\n\n")[0]
+
+
+def update_readme() -> None:
+    """README's copy of that table."""
+    file = RESULTS.parent.parent / "README.md"
+    before, start, rest = file.read_text().partition("(docs/training_results.md)):\n\n")
+    assert start, "README has no table of trainings"
+    file.write_text(before + start + training() + rest[rest.index("\n\n") :])
+
+
 def write(folder: Path) -> None:
     """Every table as a file that a page includes."""
     folder.mkdir(exist_ok=True)
@@ -120,3 +137,7 @@ def write(folder: Path) -> None:
         file = folder / f"{name}.md"
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
+
+
+if __name__ == "__main__":
+    update_readme()

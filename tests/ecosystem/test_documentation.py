@@ -66,6 +66,14 @@ def test_the_links_of_a_page_lead_somewhere(page):
             assert anchor in anchors(target), f"{name(page)} links to {link}; there are {sorted(anchors(target))}"
 
 
+def test_the_table_of_trainings_in_readme_is_that_of_the_results():
+    """`python -m docs.tables` copies it."""
+    results = (ROOT / "benchmarks" / "training" / "results" / "README.md").read_text()
+    table = results.partition("## All systems\n\n")[2].partition("\n\n")[0]
+    assert table.count("\n") > 5
+    assert table in (ROOT / "README.md").read_text()
+
+
 def test_twenty_questions_have_an_answer():
     questions = re.findall(r"^\d+\. .+\?.*$", (DOCS / "questions.md").read_text(), flags=re.M)
     assert len(questions) >= 20
