@@ -196,16 +196,17 @@ def plot(rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(13, 5.5), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(13, 5.5), sharex=True, sharey=True, layout="constrained")
     for axis, direction in zip(axes, ("forward", "backward"), strict=True):
         shown = [row for row in rows if row["direction"] == direction]
-        labels = [f"{' x '.join(map(str, row['shape']))} {row['dtype']}" for row in shown]
-        axis.barh(labels, [row["L2"] / row["minimum"] for row in shown], color="tab:orange", label="asked of L2")
-        axis.barh(labels, [row["memory"] / row["minimum"] for row in shown], height=0.4, label="asked of memory")
+        labels = [f"{row['name']}: {' x '.join(map(str, row['shape']))} {row['dtype']}" for row in shown]
+        for of, marker in (("L2", "s"), ("memory", "o")):
+            axis.scatter([row[of] / row["minimum"] for row in shown], labels, marker=marker, label=f"asked of {of}")
         axis.axvline(1, color="black", linestyle="--", linewidth=1)
-        axis.set(title=direction, xlabel="bytes, in multiples of the least", xlim=(0.9, None))
-        axis.invert_yaxis()
+        axis.set(title=direction, xlabel="bytes, in multiples of the least")
+        axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
+    axes[0].invert_yaxis()
     figure.savefig(path, dpi=110)
 
 
