@@ -21,24 +21,24 @@ def tool(name):
     return found
 
 
-def library(name):
-    """The path of what the directory ``name`` of the tests builds."""
-    return TESTS.parent / "build" / f"{name}_{_library.tag()}" / f"{name}.so"
+def library(directory, name=None):
+    """The path of what that directory of the tests builds."""
+    return TESTS.parent / "build" / f"{directory}_{_library.tag()}" / f"{name or directory}.so"
 
 
-def build(name):
+def build(directory, name=None):
     """Build that, where its sources have changed, and load it. One process at a time, for pytest-xdist has several."""
-    cmake, torch_directory, directory = tool("cmake"), Path(torch.__file__).parent, library(name).parent
+    cmake, torch_directory, path = tool("cmake"), Path(torch.__file__).parent, library(directory, name)
     ninja = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"]
-    directory.parent.mkdir(exist_ok=True)
-    with FileLock(f"{directory}.lock"):
+    path.parent.parent.mkdir(exist_ok=True)
+    with FileLock(f"{path.parent}.lock"):
         for command in (
-            [cmake, "-S", TESTS / name, "-B", directory, *ninja, f"-DTORCH_DIR={torch_directory}"],
-            [cmake, "--build", directory],
+            [cmake, "-S", TESTS / directory, "-B", path.parent, *ninja, f"-DTORCH_DIR={torch_directory}"],
+            [cmake, "--build", path.parent, "--target", path.stem],
         ):
             run = subprocess.run(command, capture_output=True, text=True)
             assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-4000:]
-    torch.ops.load_library(library(name))
+    torch.ops.load_library(path)
 
 
 def run_tests(names, left_out, environment, least):

@@ -4,7 +4,6 @@
 //   value(u)                   the function, in place
 //   gradient(u, value, slope)  its value and slope; the slope is exactly 0 where it is dead
 //   times_alpha(h, dead, i)    h alpha, 0 where the slope is
-//   weight(w)                  a weight as it counts
 #pragma once
 #include "../functions/any.cuh"
 #include "memory.cuh"
@@ -14,7 +13,13 @@ namespace derf::cuda {
 template <class Number>
 constexpr Number largest = std::numeric_limits<Number>::max();
 
-// One alpha and one shift, one group, no study.
+// What is added to weight: where nothing is, -0, which leaves every number as it is, 0 included.
+template <class Number>
+Number weight_offset(const Call& call) {
+  return call.weight_offset == 0 ? -Number(0) : Number(call.weight_offset);
+}
+
+// One alpha and one shift, no study.
 template <template <class> class Function, class Type>
 struct Fixed {
   using T = Type;
@@ -22,15 +27,17 @@ struct Fixed {
   static constexpr bool is_general = false;
 
   struct Options {
-    explicit Options(const Call&) {}
+    Number weight_offset;
+
+    explicit Options(const Call& call) : weight_offset(cuda::weight_offset<Number>(call)) {}
   };
 
-  template <int width, bool by_channel>
+  template <int width>
   struct Column {
     static constexpr int scalars = 1;  // sums of alpha and of shift
     Number alpha, shift;
 
-    DERF_THREAD Column(const Call& call, const Options&, const Channels<by_channel>&)
+    DERF_THREAD Column(const Call& call, const Options&, const Channels&)
         : alpha(read_scalar<T>(call.alpha)), shift(read_scalar<T>(call.shift)) {}
 
     DERF_THREAD Number preactivation(Number x, int) const { return std::fma(alpha, x, shift); }
@@ -51,7 +58,6 @@ struct Fixed {
     DERF_THREAD Number times_alpha(Number h, bool, int) const {
       return h * std::fmin(std::fmax(alpha, -largest<Number>), largest<Number>);
     }
-    DERF_THREAD static Number weight(Number w) { return w; }
   };
 };
 
@@ -145,19 +151,18 @@ struct General {
     Number weight_offset;
 
     explicit Options(const Call& call)
-        : function(call.function), study(call.study), weight_offset(Number(call.weight_offset)) {}
+        : function(call.function), study(call.study), weight_offset(cuda::weight_offset<Number>(call)) {}
   };
 
-  template <int width, bool by_channel>
+  template <int width>
   struct Column {
-    static constexpr int scalars = width, channels = by_channel ? 1 : width;
+    static constexpr int scalars = width;
     static constexpr int few = width < 4 ? width : 4;
     const Options& options;
-    Number alpha[channels], shift[channels];
+    Number alpha[width], shift[width];
 
-    DERF_THREAD Column(const Call& call, const Options& options_, const Channels<by_channel>& each)
-        : options(options_) {
-      const auto read = [&](const Scalar& scalar, Number(&to)[channels]) {
+    DERF_THREAD Column(const Call& call, const Options& options_, const Channels& each) : options(options_) {
+      const auto read = [&](const Scalar& scalar, Number(&to)[width]) {
         if (call.alpha_per_channel) {
           each.template read<T>({scalar.data, scalar.type, 0}, 0, -Number(0), to);
         } else {
@@ -172,10 +177,7 @@ struct General {
       read(call.shift, shift);
     }
 
-    DERF_THREAD Number preactivation(Number x, int i) const {
-      const int c = by_channel ? 0 : i;
-      return std::fma(alpha[c], x, shift[c]);
-    }
+    DERF_THREAD Number preactivation(Number x, int i) const { return std::fma(alpha[i], x, shift[i]); }
     DERF_THREAD void value(Number (&u)[width]) const {
 #pragma unroll
       for (int i = 0; i < width; i += few) {
@@ -216,10 +218,7 @@ struct General {
         }
       }
     }
-    DERF_THREAD Number times_alpha(Number h, bool dead, int i) const {
-      return dead ? 0 : h * alpha[by_channel ? 0 : i];
-    }
-    DERF_THREAD Number weight(Number w) const { return w + options.weight_offset; }
+    DERF_THREAD Number times_alpha(Number h, bool dead, int i) const { return dead ? 0 : h * alpha[i]; }
   };
 };
 

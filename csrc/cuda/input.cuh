@@ -11,26 +11,26 @@ template <class T>
 struct Plain {
   static constexpr bool adds = false;
 
-  template <int width, bool by_channel>
+  template <int width>
   struct Source {
     using Packet = Loaded<T, width>;
     const T* input;
 
-    DERF_THREAD Source(const Forward& call, const ThreadTile& tile, const Channels<by_channel>&)
+    DERF_THREAD Source(const Forward& call, const ThreadTile& tile, const Channels&)
         : input(static_cast<const T*>(call.input) + tile.offset) {}
     DERF_THREAD Packet load(int64_t at) const { return cuda::load<T, width>(input + at); }
     DERF_THREAD void take(const Packet& packet, int64_t, Numbers<T, width>& x) const { widen<T, width>(packet, x); }
     DERF_THREAD void advance(int64_t by) { input += by; }
   };
 
-  template <int width, bool by_channel>
+  template <int width>
   struct Gradient {
     using Packet = Loaded<T, width>;
     static constexpr int gate_sums = 0;
     const T* x;
     T* grad_input;
 
-    DERF_THREAD Gradient(const Backward& call, const ThreadTile&, const Channels<by_channel>&)
+    DERF_THREAD Gradient(const Backward& call, const ThreadTile&, const Channels&)
         : x(static_cast<const T*>(call.input)), grad_input(static_cast<T*>(call.grad_input)) {}
     DERF_THREAD Packet load(int64_t at) const { return cuda::load<T, width>(x + at); }
     DERF_THREAD void take(const Packet& packet, Numbers<T, width>& numbers) const { widen<T, width>(packet, numbers); }
@@ -92,11 +92,11 @@ struct Added {
   static constexpr bool adds = true;
   using Number = opmath_t<T>;
 
-  template <int width, bool by_channel>
+  template <int width>
   struct GateOf {
-    Number each[by_channel ? 1 : width];
+    Number each[width];
 
-    DERF_THREAD GateOf(const Gate& gate, uint32_t group, const Channels<by_channel>& of) {
+    DERF_THREAD GateOf(const Gate& gate, uint32_t group, const Channels& of) {
       if (!gate.shared) {
         of.template read<T>(gate, group, Number(1), each);
         return;
@@ -110,10 +110,10 @@ struct Added {
         one = all;
       }
     }
-    DERF_THREAD Number operator[](int i) const { return each[by_channel ? 0 : i]; }
+    DERF_THREAD Number operator[](int i) const { return each[i]; }
   };
 
-  template <int width, bool by_channel>
+  template <int width>
   struct Source {
     struct Packet {
       Loaded<T, width> input;
@@ -122,9 +122,9 @@ struct Added {
     const T* input;
     const Sum* residual;
     Sum* sum;
-    const GateOf<width, by_channel> gate;
+    const GateOf<width> gate;
 
-    DERF_THREAD Source(const Forward& call, const ThreadTile& tile, const Channels<by_channel>& of)
+    DERF_THREAD Source(const Forward& call, const ThreadTile& tile, const Channels& of)
         : input(static_cast<const T*>(call.input) + tile.offset),
           residual(static_cast<const Sum*>(call.residual) + tile.offset),
           sum(static_cast<Sum*>(call.sum) + tile.offset),
@@ -149,7 +149,7 @@ struct Added {
     }
   };
 
-  template <int width, bool by_channel>
+  template <int width>
   struct Gradient {
     struct Packet {
       Row<Sum, width> sum, grad_sum;
@@ -159,9 +159,9 @@ struct Added {
     T* grad_input;
     const Sum *sum, *grad_sum;
     Sum* grad_residual;
-    const GateOf<width, by_channel> gate;
+    const GateOf<width> gate;
 
-    DERF_THREAD Gradient(const Backward& call, const ThreadTile& tile, const Channels<by_channel>& of)
+    DERF_THREAD Gradient(const Backward& call, const ThreadTile& tile, const Channels& of)
         : input(static_cast<const T*>(call.input)),
           grad_input(static_cast<T*>(call.grad_input)),
           sum(static_cast<const Sum*>(call.sum)),

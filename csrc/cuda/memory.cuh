@@ -35,9 +35,10 @@ struct alignas(width * 2) Pairs {
 template <class T, int width>
 using Loaded = std::conditional_t<in_pairs<T, width>, Pairs<width>, Packet<T, width>>;
 
-// The type that memory is accessed by: for 128 bits one of CUDA's own, or the compiler takes a packet apart.
+// The type that memory is accessed by: one that the compiler does not take apart.
 template <class Packet>
-using Access = std::conditional_t<sizeof(Packet) == sizeof(uint4), uint4, Packet>;
+using Access = std::conditional_t<sizeof(Packet) == sizeof(uint4), uint4,
+                                  std::conditional_t<sizeof(Packet) == sizeof(uint64_t), uint64_t, Packet>>;
 
 template <class T, int width>
 DERF_THREAD Loaded<T, width> load(const T* from) {
@@ -140,72 +141,89 @@ DERF_THREAD void write(const Result& to, int64_t at, double x) {
 
 // Where a thread works: a column of `width` elements, from a first row on, every so many rows.
 struct ThreadTile {
-  int64_t offset, step;          // of the first row's elements in memory; from row to row
-  int64_t column;                // of the first of its elements, in its matrix
-  uint32_t column_tile, matrix;  // the block's
-  uint32_t row_tile;             // the block's, counted on through the groups
-  uint32_t group;                // the block's
-  uint32_t rows;                 // 0: nothing to do
+  int64_t offset, step;  // of the first row's elements in memory; from row to row
+  int64_t column;        // of the first of its elements, in its row
+  uint32_t column_tile;  // the block's
+  uint32_t row_tile;     // the block's, counted on through the groups
+  uint32_t group;        // the block's
+  uint32_t rows;         // 0: nothing to do
 
-  // Where there is one group alone, which is known at compile time (`grouped`), nothing is spent on finding it.
-  template <bool grouped>
   DERF_THREAD static ThreadTile of(const Tiling& tiling, int width, uint32_t block = blockIdx.x,
                                    uint32_t thread = threadIdx.x) {
     ThreadTile to;
-    const uint32_t tiles_of_row = tiling.column_tiles * tiling.matrices, tile = block % tiles_of_row;
-    to.row_tile = block / tiles_of_row;
-    to.column_tile = tile % tiling.column_tiles;
-    to.matrix = tile / tiling.column_tiles;
-    to.group = grouped ? to.row_tile / tiling.row_tiles : 0;
-    const uint32_t row_tile = grouped ? to.row_tile - to.group * tiling.row_tiles : to.row_tile;
+    to.row_tile = block / tiling.column_tiles;
+    to.column_tile = block - to.row_tile * tiling.column_tiles;
+    to.group = to.row_tile / tiling.row_tiles;
+    const uint32_t row_tile = to.row_tile - to.group * tiling.row_tiles;
     const uint32_t row_thread = thread / tiling.column_threads;
     to.column = (int64_t(to.column_tile) * tiling.column_threads + thread % tiling.column_threads) * width;
     const int64_t first_row = row_tile * tiling.rows_per_tile + row_thread;
-    const int64_t matrix_offset = to.matrix * (tiling.columns * width) + to.column;
-    to.offset = matrix_offset + first_row * tiling.row_stride;
-    if (grouped) {
-      to.offset += to.group * tiling.group_numel;
-    }
+    to.offset = to.group * tiling.group_numel + to.column + first_row * tiling.row_stride;
     to.step = tiling.row_threads * tiling.row_stride;
     // The last row may end before this column.
-    const bool whole = matrix_offset + (tiling.rows - 1) * tiling.row_stride + width <= tiling.group_numel;
+    const bool whole = to.column + (tiling.rows - 1) * tiling.row_stride + width <= tiling.group_numel;
     const int64_t tile_end = (row_tile + 1) * tiling.rows_per_tile, last = tiling.rows - !whole;
     const int64_t end = tile_end < last ? tile_end : last;
-    const bool idle = row_thread >= tiling.row_threads || to.column >= tiling.columns * width || end <= first_row;
+    const bool idle = row_thread >= tiling.row_threads || to.column >= tiling.row_stride || end <= first_row;
     to.rows = idle ? 0 : uint32_t(end - first_row + tiling.row_threads - 1) / tiling.row_threads;
     return to;
   }
 
   // The same once more, computed anew: what is kept through a loop takes registers there.
-  template <bool grouped>
   DERF_THREAD static ThreadTile again(const Tiling& tiling, int width) {
     uint32_t block = blockIdx.x, thread = threadIdx.x;
     asm volatile("" : "+r"(block), "+r"(thread));
-    return of<grouped>(tiling, width, block, thread);
+    return of(tiling, width, block, thread);
   }
 };
 
-// The channels of a thread's column, of which a block by channel has one.
-template <bool by_channel>
+// The channels of a thread's column.
 struct Channels {
-  int64_t first;
-  int32_t left, inner;  // elements of the first, and of each
+  static constexpr int64_t many = 1 << 30;  // more elements than any tile has
+  int64_t first;                            // of the first element, among those of a row
+  int32_t left, inner;                      // elements of the first, and of each, or `many`
+  uint32_t index, count;                    // the first's among those of a parameter, and how many that has
+  bool by_packets;                          // a parameter's values lie side by side, as the elements do
 
-  DERF_THREAD Channels(const ThreadTile& tile, int64_t inner_) : inner(int32_t(inner_)) {
-    first = by_channel ? tile.matrix : inner_ == 1 ? tile.column : tile.column / inner_;
-    left = int32_t((first + 1) * inner_ - tile.column);
+  DERF_THREAD Channels(const ThreadTile& tile, const Tiling& tiling, int width) {
+    first = tiling.inner == 1 ? tile.column : tile.column / tiling.inner;
+    const int64_t elements = (first + 1) * tiling.inner - tile.column;
+    left = int32_t(elements < many ? elements : many);
+    inner = int32_t(tiling.inner < many ? tiling.inner : many);
+    count = tiling.channels;
+    index = tiling.merged_rows == 1 ? uint32_t(first) : uint32_t(first) % count;
+    by_packets = inner == 1 && count % width == 0;
   }
 
-  // What lies from the first channel on, for n neighbouring elements.
+  // From a parameter's values, which begin at `from`, those of n neighbouring elements.
   template <class From, class Number, int n>
   DERF_THREAD void take(const From* from, Number (&values)[n]) const {
+    constexpr int piece = n < 16 / int(sizeof(From)) ? n : 16 / int(sizeof(From));
+    from += index;
+    if (n > 1 && by_packets && reinterpret_cast<uintptr_t>(from) % (piece * sizeof(From)) == 0) {
+#pragma unroll
+      for (int k = 0; k < n; k += piece) {
+        Numbers<From, piece> some;
+        widen<From, piece>(load<From, piece>(from + k), some);
+#pragma unroll
+        for (int i = 0; i < piece; ++i) {
+          values[k + i] = some[i];
+        }
+      }
+      return;
+    }
     int32_t elements_left = left;
+    uint32_t channels_left = count - index;
 #pragma unroll
     for (int i = 0; i < n; ++i) {
       values[i] = widen(*from);
-      if (!by_channel && --elements_left == 0) {
+      if (i + 1 < n && --elements_left == 0) {
         elements_left = inner;
         ++from;
+        if (--channels_left == 0) {
+          channels_left = count;
+          from -= count;
+        }
       }
     }
   }
@@ -222,7 +240,7 @@ struct Channels {
       return;
     }
     with_parameter_type<T>(parameter.type, [&](auto type) {
-      take(static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride + first, values);
+      take(static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride, values);
     });
   }
 };

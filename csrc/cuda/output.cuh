@@ -8,11 +8,11 @@ namespace derf::cuda {
 
 template <class T>
 struct Whole {
-  template <int width, bool by_channel>
+  template <int width>
   struct Output {
     T* to;
 
-    DERF_THREAD Output(const Forward& call, const ThreadTile& tile, const Channels<by_channel>&)
+    DERF_THREAD Output(const Forward& call, const ThreadTile& tile, const Channels&)
         : to(static_cast<T*>(call.output) + tile.offset) {}
     DERF_THREAD void store(int64_t at, const Numbers<T, width>& y) const { cuda::store<T, width>(to + at, y); }
     DERF_THREAD void advance(int64_t by) { to += by; }
@@ -45,23 +45,22 @@ DERF_THREAD uint32_t encoded_float8(Number x) {
 
 template <class T>
 struct Eight {
-  template <int width, bool by_channel>
+  template <int width>
   class Output {
-    static constexpr int channels = by_channel ? 1 : width;
     struct alignas(width) Bytes {
       uint8_t element[width];
     };
     Bytes* data_;
     T* output_;
     Format format_;
-    opmath_t<T> inverse_[channels];  // of the scale
+    opmath_t<T> inverse_[width];  // of the scale
 
     template <class Encode>
     DERF_THREAD void put(int64_t at, const Numbers<T, width>& y, const Encode& encode) const {
       Bytes bytes;
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        bytes.element[i] = uint8_t(encode(rounded_product(y[i], inverse_[by_channel ? 0 : i])));
+        bytes.element[i] = uint8_t(encode(rounded_product(y[i], inverse_[i])));
       }
       data_[at / width] = bytes;
     }
@@ -84,12 +83,12 @@ struct Eight {
     }
 
    public:
-    DERF_THREAD Output(const Forward& call, const ThreadTile& tile, const Channels<by_channel>& of)
+    DERF_THREAD Output(const Forward& call, const ThreadTile& tile, const Channels& of)
         : data_(reinterpret_cast<Bytes*>(static_cast<uint8_t*>(call.quantized.data) + tile.offset)),
           output_(call.output ? static_cast<T*>(call.output) + tile.offset : nullptr),
           format_(call.quantized.format) {
       if (call.quantized.per_channel) {
-        of.take(call.quantized.scale + of.first, inverse_);
+        of.take(call.quantized.scale, inverse_);
       } else {
 #pragma unroll
         for (auto& each : inverse_) {

@@ -1,6 +1,8 @@
 // The source of the CUDA kernels, and of their operators, compiled for the host, in the place of the CPU's own.
 // torch.ops.load_library of this gives
 //   derf_cuda_on_host::install(int processors, bool guard_ends, bool reversed) -> ()
+//   derf_cuda_on_host::install_idle(int processors) -> ()    launches that do nothing: the host's time
+//   derf_cuda_on_host::record() -> (), report() -> str    in cuda_traffic.so: recorder.h
 //   derf_cuda_on_host::evaluate(Tensor u, ScalarType dtype, str function) -> (Tensor, Tensor, Tensor)
 #include <ATen/ops/empty_like.h>
 
@@ -15,15 +17,24 @@
 
 namespace {
 
-void install(int64_t processors, bool guard_ends, bool reversed) {
-  on_host::settings = {int(processors), reversed};
-  on_host::guard_allocations(guard_ends);
+void register_kernels() {
   static auto library = MAKE_TORCH_LIBRARY_IMPL(derf, CPU);
   using derf::cuda::Device;
   derf::implement<derf::forward_on<Device>, derf::backward_on<Device>>(library);
   derf::implement_add<derf::add_forward_on<Device>, derf::add_backward_on<Device>>(library);
   derf::implement_out<derf::forward_into<Device>>(library);
   derf::implement_quantized<derf::quantized_on<Device>>(library);
+}
+
+void install(int64_t processors, bool guard_ends, bool reversed) {
+  on_host::settings = {int(processors), reversed, false};
+  on_host::guard_allocations(guard_ends);
+  register_kernels();
+}
+
+void install_idle(int64_t processors) {
+  on_host::settings = {int(processors), false, true};
+  register_kernels();
 }
 
 template <class T>
@@ -76,5 +87,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> evaluate(const at::Tensor& u, at:
 
 TORCH_LIBRARY(derf_cuda_on_host, m) {
   m.def("install(int processors, bool guard_ends, bool reversed) -> ()", &install);
+  m.def("install_idle(int processors) -> ()", &install_idle);
+  m.def("record() -> ()", [] { on_host::recorder.enabled = true; });
+  m.def("report() -> str", [] { return on_host::recorder.report(); });
   m.def("evaluate(Tensor u, ScalarType dtype, str function='erf') -> (Tensor, Tensor, Tensor)", &evaluate);
 }

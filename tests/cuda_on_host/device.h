@@ -17,6 +17,7 @@
 
 #define __global__
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __shared__ static
 
 namespace derf::cuda {
@@ -34,6 +35,7 @@ inline float reciprocal_approximately(float x) { return erring(x, 1 / double(x),
 
 #include "../../csrc/format.h"
 #include "../../csrc/functions/thread.h"
+#include "recorder.h"
 
 namespace on_host {
 
@@ -46,6 +48,7 @@ struct Index {
 struct Settings {
   int processors = 1;
   bool reversed = false;
+  bool idle = false;  // launches do nothing: what is left is the host's time
 };
 inline Settings settings;
 
@@ -78,9 +81,7 @@ inline Block block;
 
 }  // namespace on_host
 
-struct alignas(16) uint4 {
-  uint32_t x, y, z, w;
-};
+using uint4 = uint32_t __attribute__((vector_size(16)));  // one access each
 using on_host::blockDim;
 using on_host::blockIdx;
 using on_host::threadIdx;
@@ -125,9 +126,14 @@ const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threa
   if (blocks < 1 || blocks > INT32_MAX || threads < 1 || threads > 1024) {
     return "a launch that CUDA would refuse";
   }
+  if (on_host::settings.idle) {
+    return nullptr;
+  }
   blockDim.x = threads;
+  on_host::recorder.begin_launch(__PRETTY_FUNCTION__, blocks, threads);
   for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
     on_host::block.run(threads, [&] { kernel(arguments...); });
+    on_host::recorder.end_block();
   }
   return nullptr;
 }
@@ -169,9 +175,11 @@ inline void Block::run(uint32_t threads, const std::function<void()>& body) {
     fiber.barriers = 0;
   }
   for (bool done = false; !done;) {
+    recorder.running = true;
     for (uint32_t i = 0; i < threads; ++i) {
       resume(settings.reversed ? threads - 1 - i : i);
     }
+    recorder.running = false;
     done = fibers_[0].done;
     for (uint32_t i = 0; i < threads; ++i) {
       if (fibers_[i].done != done || fibers_[i].barriers != fibers_[0].barriers) {

@@ -5,9 +5,30 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 
 namespace on_host {
+
+struct Allocation {
+  int64_t id;  // counted through the process
+  uintptr_t begin;
+  size_t bytes;
+};
+// Those alive, by where they begin.
+inline std::map<uintptr_t, Allocation> allocations;
+inline std::mutex allocations_mutex;
+
+inline const Allocation* allocation_of(uintptr_t address) {
+  const auto after = allocations.upper_bound(address);
+  if (after == allocations.begin()) {
+    return nullptr;
+  }
+  const Allocation& found = std::prev(after)->second;
+  return address < found.begin + found.bytes ? &found : nullptr;
+}
 
 class GuardedAllocator final : public c10::Allocator {
  public:
@@ -23,7 +44,10 @@ class GuardedAllocator final : public c10::Allocator {
     char* usable = static_cast<char*>(all) + page;
     TORCH_CHECK(mprotect(usable, inner, PROT_READ | PROT_WRITE) == 0);
     char* data = at_end ? usable + inner - bytes : usable;
-    return {data, new Region{all, inner + 2 * page}, &release, c10::Device(c10::kCPU)};
+    const std::lock_guard lock(allocations_mutex);
+    const auto begin = reinterpret_cast<uintptr_t>(data);
+    allocations[begin] = {made_++, begin, bytes};
+    return {data, new Region{all, inner + 2 * page, begin}, &release, c10::Device(c10::kCPU)};
   }
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
 
@@ -31,11 +55,16 @@ class GuardedAllocator final : public c10::Allocator {
   struct Region {
     void* all;
     size_t bytes;
+    uintptr_t begin;
   };
   static void release(void* context) {
     const std::unique_ptr<Region> region(static_cast<Region*>(context));
+    const std::lock_guard lock(allocations_mutex);
+    allocations.erase(region->begin);
     munmap(region->all, region->bytes);
   }
+
+  int64_t made_ = 0;
 };
 
 // From now on every new tensor of the process is guarded.
