@@ -52,6 +52,7 @@ void check_quantization(const Operands& operands, const Quantization& q) {
   const Tensor &input = operands.input(), &scale = q.scale;
   TORCH_CHECK(q.dtype == at::kChar || q.dtype == at::kFloat8_e4m3fn || q.dtype == at::kFloat8_e5m2,
               "derf: dtype must be int8, float8_e4m3fn or float8_e5m2, but is ", q.dtype);
+  TORCH_CHECK(scale.defined(), "derf: scale must be a tensor, but is absent");
   TORCH_CHECK(scale.device() == input.device(), "derf: scale must be on the device of input, ", input.device(),
               ", but is on ", scale.device());
   TORCH_CHECK(scale.layout() == at::kStrided, "derf: scale must be a strided tensor, but has layout ", scale.layout());

@@ -13,7 +13,12 @@ namespace {
 
 bool is_16_bit(at::ScalarType t) { return t == at::kHalf || t == at::kBFloat16; }
 
+void check_presence(const Tensor& tensor, const char* name) {
+  TORCH_CHECK(tensor.defined(), "derf: ", name, " must be a tensor, but is absent");
+}
+
 void check_kind(const Tensor& input, const Tensor& tensor, const char* name) {
+  check_presence(tensor, name);
   TORCH_CHECK(tensor.device() == input.device(), "derf: ", name, " must be on the device of input, ", input.device(),
               ", but is on ", tensor.device());
   TORCH_CHECK(tensor.layout() == at::kStrided, "derf: ", name, " must be a strided tensor, but has layout ",
@@ -31,6 +36,7 @@ void check_same_dtype(const Tensor& first, const char* first_name, const Tensor&
 
 // Device, layout and shape.
 void check_beside(const Tensor& input, const Tensor& tensor, const char* name) {
+  check_presence(tensor, name);
   TORCH_CHECK(tensor.layout() == at::kStrided, "derf: ", name, " must be a strided tensor, but has layout ",
               tensor.layout());
   TORCH_CHECK(tensor.device() == input.device(), "derf: ", name, " must be on the device of input, ", input.device(),
@@ -162,7 +168,9 @@ void check(const Operands& operands) {
     const auto& [name, role, optional] = operand_table[i];
     const Tensor& tensor = operands[i];
     if (!tensor.defined()) {
-      TORCH_CHECK(optional, "derf: ", name, " must be a tensor, but is absent");
+      if (!optional) {
+        check_presence(tensor, name);
+      }
       continue;
     }
     check_kind(input, tensor, name);

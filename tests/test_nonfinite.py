@@ -291,3 +291,19 @@ def test_0_times_infinity_is_nan_in_the_kernels_and_in_the_composite(dtype, devi
     for operator in (torch.ops.derf.pointwise_norm_backward, torch.ops.derf.pointwise_norm_backward_composite):
         of_input, of_alpha, *_ = operator(torch.ones_like(input), input, alpha, None, None, None, *settings)
         assert of_input.isnan().tolist() == [True, True, False] and of_alpha.isnan().all()
+
+
+@each_dtype
+@pytest.mark.parametrize("function", ["erf", "tanh"])
+def test_the_largest_alpha_is_finite_in_every_unit(function, dtype, device):
+    # The kernels multiply alpha by a unit of their own, which must not make 0 * Inf of 0 times the largest number.
+    largest = torch.finfo(dtype).max
+    input, alpha = torch.zeros(3, 33, dtype=dtype, device=device), torch.full((1,), largest, dtype=dtype, device=device)
+    input[:, ::2] = 1
+    input.requires_grad_(), alpha.requires_grad_()
+    output = torch.ops.derf.pointwise_norm(input, alpha, function=function)
+    assert torch.equal(output, input)
+    slope = 2 / torch.pi**0.5 if function == "erf" else 1
+    of_input, of_alpha = torch.autograd.grad(output, [input, alpha], torch.full_like(output, 0.5))
+    torch.testing.assert_close(of_input, 0.5 * slope * largest * (1 - input.detach()))
+    assert of_alpha == 0

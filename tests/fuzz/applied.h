@@ -110,7 +110,7 @@ class Studied {
     };
     const R value = mixed(with_error(t_.value, t_.value_absolute), u);
     const R in_backward = mixed(with_error(t_.value, t_.value_in_backward), u);
-    R slope = exact ? s : s.widened(t_.slope * std::max<Real>(std::min<Real>(s.magnitude(), 1e30), 0x1p-20));
+    R slope = exact || std::isinf(s.magnitude()) ? s : s.widened(t_.slope * std::max<Real>(s.magnitude(), 0x1p-20));
     if (c_.dead_zone != 0) {
       const Real d(c_.dead_zone);
       if (u.low >= d || u.high <= -d) {

@@ -24,6 +24,7 @@ COMPOSITE, AUTOGRAD = "csrc/composite/composite.cpp", "csrc/autograd/autograd.cp
 SHAPES, NUMERICS, FAMILY = "test_shapes.py", "test_numerics.py", "test_pointwise_norm.py"
 ADD, QUANTIZED, NONFINITE = "test_add_pointwise_norm.py", "test_quantized.py", "test_nonfinite.py"
 LAYOUTS, ERRORS, OUT, GRADIENTS = "test_layouts.py", "test_errors.py", "test_out.py", "test_gradients.py"
+THREADS = "test_large.py::test_no_bit_depends_on_the_number_of_threads"
 SUMS, FUNCTIONS, KERNELS = "test_parameter_gradients.py", "test_functions.py", "test_family_kernels.py"
 
 MUTANTS = [
@@ -114,14 +115,14 @@ MUTANTS = [
         FORWARD,
         "weights.template load<T>(channel + i, count)",
         "weights.template load<T>(i, count)",
-        SHAPES + " test_large.py " + "test_composition.py",
+        THREADS,
     ),
     Mutant(
         "biases begin at channel 0",
         FORWARD,
         "biases.template load<T>(channel + i, count)",
         "biases.template load<T>(i, count)",
-        SHAPES + " test_large.py " + "test_composition.py",
+        THREADS,
     ),
     Mutant(
         "every row has the first group",

@@ -103,6 +103,7 @@ def tests_notice(number, tests, package, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="mutants whose description has these words")
+    parser.add_argument("--first", type=int, default=1, help="the number of the first mutant to run")
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests without a mutant first")
     parser.add_argument("--sources", type=Path, help="where the copy and its build are kept")
     arguments = parser.parse_args()
@@ -112,7 +113,9 @@ def main():
     torch.set_num_threads(1)  # before a fork
     copy_sources(sources)
     package = build(sources)
-    chosen = [(i, mutant) for i, mutant in enumerate(MUTANTS, 1) if arguments.only in mutant.what]
+    chosen = [
+        (i, mutant) for i, mutant in enumerate(MUTANTS, 1) if i >= arguments.first and arguments.only in mutant.what
+    ]
     if not arguments.no_baseline:
         every = " ".join(sorted({test for _, mutant in chosen for test in mutant.tests.split()}))
         failed, where = tests_notice(0, every, package, sources)
