@@ -111,7 +111,7 @@ struct Erf {
 
   template <size_t n>
   struct Gradient {
-    Pack<Scalar, n> value, slope;        // value means nothing where it is not asked for
+    Pack<Scalar, n> value, slope;     // value means nothing where it is not asked for
     Several<Alive<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
   };
 
