@@ -83,6 +83,7 @@ void implement_add(torch::Library& m, const std::string& suffix = "") {
          [](Keys keys, const Tensor& input, const Tensor& residual, const Tensor& alpha, const OptionalTensor& shift,
             const OptionalTensor& weight, const OptionalTensor& bias, const OptionalTensor& gate,
             std::string_view function, int64_t channel_dim, double weight_offset) {
+           TORCH_CHECK(residual.defined(), "derf: residual must be a tensor, but is absent");
            return forward({{&input, &residual, &alpha, &given(shift), &given(weight), &given(bias), &given(gate)},
                            add_options(function, channel_dim, weight_offset),
                            keys});
