@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from rattler_build.stage0 import Stage0Recipe
-from rattler_build.variant_config import VariantConfig
+import zoo
+
+Stage0Recipe = zoo.library("rattler_build.stage0").Stage0Recipe
+VariantConfig = zoo.library("rattler_build.variant_config").VariantConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = (ROOT / "pyproject.toml").read_text()

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import zoo
 from derf import _library
+
+zoo.library("kernels")
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = _library.library()

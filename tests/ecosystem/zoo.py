@@ -16,7 +16,15 @@ from torch.nn.utils import parametrize
 
 def library(name):
     """Import a library; skip the module that asks for it, visibly, where the extra is not installed."""
-    for part_of_the_extra in ("accelerate", "diffusers", "timm", "torchvision", "transformers"):
+    for part_of_the_extra in (
+        "accelerate",
+        "diffusers",
+        "kernels",
+        "rattler_build",
+        "timm",
+        "torchvision",
+        "transformers",
+    ):
         pytest.importorskip(part_of_the_extra, reason="needs pip install '.[ecosystem]'")
     return importlib.import_module(name)
 
