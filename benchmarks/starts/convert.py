@@ -3,8 +3,8 @@
     python -m benchmarks.starts.convert vit gpt bert convnext llama wav2vec2 --seeds 0 1 2
 
 Trains each model with its norms first (kept in build/starts), then measures the original going on, replace_norm alone,
-calibrate in parallel, in sequence, and that with 40 or 120 steps of refine, after 0, 50 and 200 gentle steps; with --at-once
-after none. Cells that the results have are not run again.
+calibrate in parallel, in sequence, and that with 40 or 120 steps of refine, after 0, 50 and 200 gentle steps; with
+--at-once after none. Cells that the results have are not run again.
 """
 
 import argparse
