@@ -46,16 +46,21 @@ def exchanged(kind: Callable[[tuple[int, ...], bool], nn.Module]) -> Prepare:
     return prepare
 
 
-def pointwise(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
-    """By the recipe; options are those of replace_norm, and shift="channel" for a shift alone for each channel."""
+def replaced(model: nn.Module, options: dict[str, Any], **where: Any) -> nn.Module:
+    """Options are those of replace_norm, and shift="channel" for a shift alone for each channel."""
     shift_alone = options.get("shift") == "channel"
     if shift_alone:
         options = {**options, "shift": None, "per_channel": True}
-    model = derf.replace_norm(model, recipe=system.recipe, **options)
+    model = derf.replace_norm(model, **where, **options)
     if shift_alone:
         for layer in [module for module in model.modules() if isinstance(module, derf.PointwiseNorm)]:
             parametrize.register_parametrization(layer, "alpha", SharedAlpha())
-    return model, None
+    return model
+
+
+def pointwise(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
+    """By the recipe."""
+    return replaced(model, options, recipe=system.recipe), None
 
 
 def dyt(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
@@ -64,7 +69,7 @@ def dyt(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
 
 def derf_start(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
     """From one batch of training data, in the places of the recipe, without its changes of the model."""
-    model = derf.replace_norm(model, include=list(sites(model, system)), **options)
+    model = replaced(model, options, include=list(sites(model, system)))
     torch.manual_seed(0)  # wav2vec 2.0 draws noise in its forward
     return derf.start(model, system.batch("train", 0, 0), forward=system.loss), ALPHA_LR_SCALE
 

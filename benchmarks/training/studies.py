@@ -94,12 +94,12 @@ def alpha_map(optimizer: str) -> Callable[[Base], Iterator]:
 
 def shift(task: Base) -> Iterator:
     for value in (0.0, "channel", False):
-        yield "derf", 1.0, {"shift": value}
+        yield "derf-start", 1.0, {"shift": value}
 
 
 def alpha(task: Base) -> Iterator:
     for per_channel in (False, True):
-        yield "derf", 1.0, {"per_channel": per_channel, "shift": False}
+        yield "derf-start", 1.0, {"per_channel": per_channel, "shift": False}
 
 
 def depth_width(task: Base) -> Iterator:
@@ -112,7 +112,7 @@ def depth_width(task: Base) -> Iterator:
 
 def functions(task: Base) -> Iterator:
     for name in FUNCTIONS:
-        yield "derf", 1.0, {"function": name}
+        yield "derf-start", 1.0, {"function": name}
 
 
 def properties(task: Base) -> Iterator:
@@ -130,7 +130,7 @@ def properties(task: Base) -> Iterator:
     studied += [{"function": name} for name in ("arcsinh", "logsign", "logquad", "power23", "linear")]
     studied += [{"function": name} for name in ("sin", "dampx", "dampexp")]
     for options in studied[:: 12 if task.scale_name == "smoke" else 1]:
-        yield "derf", 1.0, {"shift": False, **options}
+        yield "derf-start", 1.0, {"shift": False, **options}
 
 
 def precision(task: Base) -> Iterator:

@@ -32,21 +32,23 @@ def of(study: str, task: Base, rows: list[Row], out: Path) -> tuple[str, list[Pa
     return text, [plots.bars(task, [(label, value) for label, value, *_ in found if value], file)]
 
 
-def label(row: Row) -> str:
+def label(row: Row, several: bool) -> str:
+    """What is special about a row: its options, and its norm where the study has several."""
     options = {name: value for name, value in row["run"]["options"].items()}
     if options.get("shift") is False and len(options) > 1:
         del options["shift"]  # all of that study have none
     parts = [LABELS.get(name, {}).get(str(value), f"{name} {value}") for name, value in options.items()]
     norm = row["run"]["norm"]
     title = NORMS[norm][0].replace("`", "")
-    return ", ".join([*([title] if norm != "derf" or not parts else []), *parts]).replace("function ", "")
+    return ", ".join([*([title] if several or not parts else []), *parts]).replace("function ", "")
 
 
 def ranked(task: Base, rows: list[Row], in_order: bool) -> list[tuple[str, Mean | None, str, str]]:
     """Label, mean, its text, and failures of each; best first, or as they come."""
     groups: dict[str, list[Row]] = {}
+    several = len({row["run"]["norm"] for row in rows}) > 1
     for row in rows:
-        groups.setdefault(label(row), []).append(row)
+        groups.setdefault(label(row, several), []).append(row)
     found = []
     for name, runs in groups.items():
         values = [row["measures"][task.measure] for row in runs if not row["failed"]]
