@@ -93,26 +93,34 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
     // Read where it is used, it takes no registers; sums, which may have more of them, would reload it.
     const int64_t step = In::adds ? tile.step : tiling.step;
     uint32_t rows_left = tile.rows;
-    while (rows_left >= unroll) {
-      uint32_t rows = rows_left < BlockSums::rows ? rows_left / unroll * unroll : BlockSums::rows;
-      rows_left -= rows;
+    if constexpr (unroll == 1) {  // one counter alone: there are no registers left
 #pragma unroll 1
-      for (; rows != 0; rows -= unroll, at += unroll * step) {
-        Loaded<T, width> g[unroll];
-        typename Gradient::Packet x[unroll];
-#pragma unroll
-        for (int k = 0; k < unroll; ++k) {
-          g[k] = load<T, width>(grad_output + at + k * step);
-          x[k] = of_input.load(at + k * step);
-        }
-#pragma unroll
-        for (int k = 0; k < unroll; ++k) {
-          one_row(g[k], x[k], at + k * step);
+      for (; rows_left != 0; --rows_left, at += step) {
+        one_row(load<T, width>(grad_output + at), of_input.load(at), at);
+        if (rows_left % BlockSums::rows == 1) {
+          sums.flush_to_shared();
         }
       }
-      sums.flush_to_shared();
-    }
-    if constexpr (unroll > 1) {
+    } else {
+      while (rows_left >= unroll) {
+        uint32_t rows = rows_left < BlockSums::rows ? rows_left / unroll * unroll : BlockSums::rows;
+        rows_left -= rows;
+#pragma unroll 1
+        for (; rows != 0; rows -= unroll, at += unroll * step) {
+          Loaded<T, width> g[unroll];
+          typename Gradient::Packet x[unroll];
+#pragma unroll
+          for (int k = 0; k < unroll; ++k) {
+            g[k] = load<T, width>(grad_output + at + k * step);
+            x[k] = of_input.load(at + k * step);
+          }
+#pragma unroll
+          for (int k = 0; k < unroll; ++k) {
+            one_row(g[k], x[k], at + k * step);
+          }
+        }
+        sums.flush_to_shared();
+      }
 #pragma unroll 1
       for (; rows_left != 0; --rows_left, at += step) {
         one_row(load<T, width>(grad_output + at), of_input.load(at), at);
