@@ -35,7 +35,7 @@ void check_same_dtype(const Tensor& first, const char* first_name, const Tensor&
 }
 
 // Device, layout and shape.
-void check_beside(const Tensor& input, const Tensor& tensor, const char* name) {
+void check_like_input(const Tensor& input, const Tensor& tensor, const char* name) {
   check_presence(tensor, name);
   TORCH_CHECK(tensor.layout() == at::kStrided, "derf: ", name, " must be a strided tensor, but has layout ",
               tensor.layout());
@@ -175,7 +175,7 @@ void check(const Operands& operands) {
     }
     check_kind(input, tensor, name);
     if (role == Role::elementwise) {
-      check_beside(input, tensor, name);
+      check_like_input(input, tensor, name);
     } else if (role == Role::gate) {
       check_gate(input, tensor, dim);
     } else if (role == Role::channel) {
@@ -202,12 +202,12 @@ void check(const Operands& operands) {
 }
 
 void check_grad_output(const Tensor& grad_output, const Tensor& input) {
-  check_beside(input, grad_output, "grad_output");
+  check_like_input(input, grad_output, "grad_output");
   check_same_dtype(input, "input", grad_output, "grad_output");
 }
 
 void check_out(const Operands& operands, const Tensor& out) {
-  check_beside(operands.input(), out, "out");
+  check_like_input(operands.input(), out, "out");
   check_same_dtype(operands.input(), "input", out, "out");
 }
 
@@ -224,9 +224,9 @@ Operands checked_add_backward(const SumGradients& grads, const Operands& operand
   const Operands complete(tensors, operands.options, operands.keys);
   check(complete);
   check_kind(complete.input(), sum, "sum");
-  check_beside(complete.input(), sum, "sum");
+  check_like_input(complete.input(), sum, "sum");
   if (grad_sum.defined()) {
-    check_beside(complete.input(), grad_sum, "grad_sum");
+    check_like_input(complete.input(), grad_sum, "grad_sum");
     check_same_dtype(sum, "sum", grad_sum, "grad_sum");
   }
   return complete;

@@ -19,7 +19,8 @@
 namespace derf {
 
 // weight * erf(alpha * input + shift) + bias, in one pass. alpha and shift have one element; weight and bias the shape
-// of input's trailing dimensions, or one dimension along channel_dim where that is not the last one. See README.md.
+// of input's trailing dimensions, or one dimension along channel_dim where that is not the last one. See
+// docs/support.md.
 DERF_API at::Tensor derf(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& shift,
                          const std::optional<at::Tensor>& weight = {}, const std::optional<at::Tensor>& bias = {},
                          int64_t channel_dim = -1);
@@ -29,7 +30,7 @@ DERF_API at::Tensor& derf_out(at::Tensor& out, const at::Tensor& input, const at
                               const at::Tensor& shift, const std::optional<at::Tensor>& weight = {},
                               const std::optional<at::Tensor>& bias = {}, int64_t channel_dim = -1);
 
-// What pointwise_norm takes beside tensors; README.md says what each does.
+// What pointwise_norm takes beside tensors; docs/family.md says what each does.
 struct PointwiseNormCall {
   std::string_view function = "erf";
   int64_t channel_dim = -1;

@@ -59,7 +59,7 @@ struct FunctionBackward : SavingNode<FunctionBackward, 1, Derivative> {
       return {Tensor()};
     }
     const Tensor slope = composite::function(d.function, saved[0], d.order + 1);
-    return {composite::where_alive(slope, grad[0] * slope)};
+    return {composite::zero_where_flat(slope, grad[0] * slope)};
   }
 };
 
@@ -84,7 +84,7 @@ Tensor differentiable(c10::DispatchKeySet keys, const Tensor& u, std::string_vie
   if (torch::autograd::isFwGradDefined(u)) {
     constexpr uint64_t level = 0;
     const Tensor slope = composite::function(d.function, u._fw_primal(level), order + 1);
-    value._set_fw_grad(composite::where_alive(slope, u._fw_grad(level) * slope), level, /*is_inplace_op=*/false);
+    value._set_fw_grad(composite::zero_where_flat(slope, u._fw_grad(level) * slope), level, /*is_inplace_op=*/false);
   }
   return value;
 }

@@ -121,7 +121,7 @@ struct Wide {
 
 }  // namespace
 
-Tensor where_alive(const Tensor& slope, const Tensor& t) {
+Tensor zero_where_flat(const Tensor& slope, const Tensor& t) {
   return at::where(slope == 0, at::zeros({}, t.options()), t);
 }
 
@@ -149,12 +149,12 @@ GradientList backward(const Tensor& grad_output, const Operands& operands, Mask 
   GradientList gradients;
   if (mask[INPUT] || mask[ALPHA] || mask[SHIFT]) {
     const Tensor slope = w.f.derivative(1);
-    const Tensor h = where_alive(slope, w.times_weight(g) * slope);
+    const Tensor h = zero_where_flat(slope, w.times_weight(g) * slope);
     if (mask[INPUT]) {
-      gradients[INPUT] = where_alive(slope, h * w.alpha).to(operands.input().scalar_type());
+      gradients[INPUT] = zero_where_flat(slope, h * w.alpha).to(operands.input().scalar_type());
     }
     if (mask[ALPHA]) {
-      gradients[ALPHA] = w.sum_to(ALPHA, where_alive(slope, h * w.x));
+      gradients[ALPHA] = w.sum_to(ALPHA, zero_where_flat(slope, h * w.x));
     }
     if (mask[SHIFT] && w.shift.defined()) {
       gradients[SHIFT] = w.sum_to(SHIFT, h);
@@ -176,8 +176,8 @@ std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, cons
                                                 const Operands& operands) {
   const Wide w(operands);
   const Tensor slope = w.f.derivative(1), g = grad_output.to(w.dtype);
-  const Tensor weighted_slope = where_alive(slope, w.times_weight(slope));
-  const Tensor h = where_alive(slope, g * weighted_slope);
+  const Tensor weighted_slope = zero_where_flat(slope, w.times_weight(slope));
+  const Tensor h = zero_where_flat(slope, g * weighted_slope);
   const auto beside = [&](size_t index) { return w.beside(index, grads[index]); };
   const Tensor to_alpha = beside(ALPHA), to_shift = beside(SHIFT), to_weight = beside(WEIGHT), to_bias = beside(BIAS);
   Tensor p, grad_g, grad_u, grad_x, grad_alpha;
@@ -185,33 +185,33 @@ std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, cons
   if (grads[INPUT].defined()) {
     const Tensor to_input = grads[INPUT].to(w.dtype);
     add(p, to_input * w.alpha);
-    grad_alpha = where_alive(slope, h * to_input);
+    grad_alpha = zero_where_flat(slope, h * to_input);
   }
   if (to_alpha.defined()) {
     add(p, w.x * to_alpha);
-    grad_x = where_alive(slope, h * to_alpha);
+    grad_x = zero_where_flat(slope, h * to_alpha);
   }
   if (to_shift.defined()) {
     add(p, to_shift.expand_as(w.x));
   }
   if (p.defined()) {
     const Tensor curvature = w.f.derivative(2);
-    add(grad_g, where_alive(slope, weighted_slope * p));
-    add(grad_u, where_alive(curvature, w.times_weight(g) * curvature * p));
+    add(grad_g, zero_where_flat(slope, weighted_slope * p));
+    add(grad_u, zero_where_flat(curvature, w.times_weight(g) * curvature * p));
     if (w.weight.defined()) {
-      out[WEIGHT] = w.sum_to(WEIGHT, where_alive(slope, g * slope * p));
+      out[WEIGHT] = w.sum_to(WEIGHT, zero_where_flat(slope, g * slope * p));
     }
   }
   if (to_weight.defined()) {
     add(grad_g, w.f.value() * to_weight);
-    add(grad_u, where_alive(slope, g * slope * to_weight));
+    add(grad_u, zero_where_flat(slope, g * slope * to_weight));
   }
   if (to_bias.defined()) {
     add(grad_g, to_bias.expand_as(g));
   }
   if (grad_u.defined()) {
-    add(grad_x, where_alive(grad_u, grad_u * w.alpha));
-    add(grad_alpha, where_alive(grad_u, grad_u * w.x));
+    add(grad_x, zero_where_flat(grad_u, grad_u * w.alpha));
+    add(grad_alpha, zero_where_flat(grad_u, grad_u * w.x));
     if (w.shift.defined()) {
       out[SHIFT] = w.sum_to(SHIFT, grad_u);
     }

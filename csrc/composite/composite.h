@@ -33,7 +33,7 @@ std::pair<Tensor, GradientList> double_backward(at::ArrayRef<Tensor> grads, cons
 Tensor bias_gradient(const Tensor& grad_output, const Tensor& bias, int64_t channel_dim);
 
 // t where the slope is not 0, else 0: never 0 * Inf.
-Tensor where_alive(const Tensor& slope, const Tensor& t);
+Tensor zero_where_flat(const Tensor& slope, const Tensor& t);
 
 // The order-th derivative of f at u, through the dispatcher: differentiable, any number of times. (The formula itself,
 // whose own derivatives ATen may not know, that of |u| at 0 say: functions/composite.h.)

@@ -53,15 +53,15 @@ struct Fixed {
     auto u = preactivation(x, c, count);
     if (count < chunk_size<T>) {  // lanes that are not there count as 0, whatever alpha and shift are
       for (size_t r = 0; r < n / vectors; ++r) {
-        set_row(u, r, keep_first<T>(row(u, r), count));
+        set_row(u, r, zero_tail<T>(row(u, r), count));
       }
     }
     return F::template gradient<want_value>(u);
   }
-  template <class Alive>
-  inline __attribute__((always_inline)) Chunk<T> times_alpha(const Chunk<T>& h, const Alive& alive, int64_t,
+  template <class LaneMask>
+  inline __attribute__((always_inline)) Chunk<T> times_alpha(const Chunk<T>& h, const LaneMask& alive, int64_t,
                                                              int64_t) const {
-    return each([&](auto mask, V a) { return keep(mask, a * alpha); }, alive, h);
+    return each([&](auto mask, V a) { return select_or_zero(mask, a * alpha); }, alive, h);
   }
   V weight(V w) const { return w; }
 };
@@ -155,7 +155,7 @@ struct General {
   template <size_t n>
   struct Gradient {
     Pack<Scalar, n> value, slope;
-    Several<Alive<Scalar>, n> alive;
+    Several<LaneMask<Scalar>, n> alive;
   };
   template <bool, size_t n, int rows>
   inline __attribute__((always_inline)) Gradient<n> gradient(const Pack<Scalar, n>& x, int64_t c, int64_t count,
@@ -170,15 +170,15 @@ struct General {
       out.slope = each([&](V each_u, V y, V d) { return limited_slope(each_u, y, d); }, u, out.value, out.slope);
       out.value = each([&](V y) { return limited_value(y); }, out.value);
     }
-    out.alive = each([](V d) { return differs(d, Scalar(0)); }, out.slope);
+    out.alive = each([](V d) { return not_equal(d, Scalar(0)); }, out.slope);
     return out;
   }
 
-  template <class Alive>
-  inline __attribute__((always_inline)) Chunk<T> times_alpha(const Chunk<T>& h, const Alive& alive, int64_t c,
+  template <class LaneMask>
+  inline __attribute__((always_inline)) Chunk<T> times_alpha(const Chunk<T>& h, const LaneMask& alive, int64_t c,
                                                              int64_t count) const {
     const Chunk<T> a = alphas ? load<T>(alphas + c, count) : Chunk<T>{alpha, alpha};
-    return each([](auto mask, V x, V y) { return keep(mask, x * y); }, alive, h, a);
+    return each([](auto mask, V x, V y) { return select_or_zero(mask, x * y); }, alive, h, a);
   }
   V weight(V w) const { return w + weight_offset; }
 
@@ -202,7 +202,7 @@ struct General {
     }
     if (i < count) {
       const Chunk<T> u = preactivation(load<T>(input + i, count - i), c + i, count - i);
-      put(i, of_gradient ? keep_first<T>(u, count - i) : u);
+      put(i, of_gradient ? zero_tail<T>(u, count - i) : u);
     }
     if (studies) {
       for (int k = 0; k < n; ++k) {

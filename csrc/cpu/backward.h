@@ -92,15 +92,15 @@ inline __attribute__((always_inline)) void backward_step(const T* grad_output, c
       channel.value = each([](V sum, V a, V b) { return fmadd(a, b, sum); }, channel.value, g, row(gradient.value, r));
     }
     const auto alive = row(gradient.alive, r);
-    const auto h = each([](auto mask, V a, V b, V slope) { return keep(mask, a * b * slope); }, alive, g, weight,
-                        row(gradient.slope, r));
+    const auto h = each([](auto mask, V a, V b, V slope) { return select_or_zero(mask, a * b * slope); }, alive, g,
+                        weight, row(gradient.slope, r));
     for (size_t k = 0; k < h.size(); ++k) {
       if constexpr (W::Applied::is_general) {
         channel.shift[k] = channel.shift[k] + h[k];
-        channel.alpha[k] = fmadd(h[k], keep(alive[k], x[k]), channel.alpha[k]);
+        channel.alpha[k] = fmadd(h[k], select_or_zero(alive[k], x[k]), channel.alpha[k]);
       } else {
         shift = shift + h[k];
-        alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);
+        alpha = fmadd(h[k], select_or_zero(alive[k], x[k]), alpha);
       }
     }
     const auto of_x = [&]() __attribute__((always_inline)) { return applied.times_alpha(h, alive, c, count); };
@@ -131,7 +131,7 @@ inline void backward_rows(const cpu::BackwardTask& task, int64_t group, int64_t 
   const int64_t channels = task.shape.channels;
   const auto* grad_output = static_cast<const T*>(task.grad_output) + first_row * channels;
   const typename W::In::Gradient of(task, first_row * channels, group, -1);
-  constexpr int side = std::min(rows, rows_at_once);
+  constexpr int side = std::min(rows, rows_per_step);
   typename W::Applied::template Stretch<rows> prepared;
   const auto column = [&](int64_t c, int64_t count, int64_t in_stretch) __attribute__((always_inline)) {
     const Chunk<T> w = each([&](V x) { return applied.weight(x); }, weight.template load<T>(c, count));
@@ -225,7 +225,7 @@ inline void backward_segment(const cpu::BackwardTask& task, int64_t group, int64
       step(chunk_size<T>);
     }
     if (i - first < at_once && i < count) {
-      weight = keep_first<T>(weight, count - i);  // or an infinite one would make NaN of the 0 in lanes past the end
+      weight = zero_tail<T>(weight, count - i);  // or an infinite one would make NaN of the 0 in lanes past the end
       step(count - i);
     }
     add_scalars<W>(sums, few, alpha, shift);
@@ -360,7 +360,7 @@ void backward(const cpu::BackwardTask& task, int64_t begin, int64_t end) {
   } else {
     run(&backward_tile<Wanted<Applied, In, always>, P>);
   }
-  drain(task.out_of_cache);
+  store_fence(task.out_of_cache);
 }
 
 template <class Scalar>

@@ -64,12 +64,12 @@ void forward(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
     const int64_t group = groups == 1 ? 0 : row / rows;
     const ParameterRow<P> weight(task.weight, task.param_type, group), bias(task.bias, task.param_type, group);
     const int64_t n = std::min(in_rows ? channels - c : inner - within, end - begin);
-    if constexpr (In::rows_at_once > 1 && Out::template has_many_rows<Applied>) {
-      const bool whole = in_rows && n == channels && end - begin >= rows_at_once * n;
-      if (whole && (groups == 1 || (row + rows_at_once - 1) / rows == group)) {
-        forward_run<Applied, rows_at_once, true, In, Out>(task, begin, n, group, weight, bias, 0, n);
-        begin += rows_at_once * n;
-        row += rows_at_once;
+    if constexpr (In::rows_per_step > 1 && Out::template has_many_rows<Applied>) {
+      const bool whole = in_rows && n == channels && end - begin >= rows_per_step * n;
+      if (whole && (groups == 1 || (row + rows_per_step - 1) / rows == group)) {
+        forward_run<Applied, rows_per_step, true, In, Out>(task, begin, n, group, weight, bias, 0, n);
+        begin += rows_per_step * n;
+        row += rows_per_step;
         continue;
       }
     }
@@ -84,7 +84,7 @@ void forward(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
     row += c == 0;
     begin += n;
   }
-  drain(task.out_of_cache);
+  store_fence(task.out_of_cache);
 }
 
 }  // namespace derf::CPU_CAPABILITY

@@ -1,7 +1,7 @@
 // What a loop applies the function to: input as it is (Plain), or sum = residual + gate * input, rounded to its type
-// (Added). Both give
+// (ResidualInput). Both give
 //   X                  the type in memory of what the function is applied to
-//   rows_at_once       in a forward
+//   rows_per_step       in a forward
 //   Source             of a forward's run: prepare, and load of a chunk of row r
 //   Gradient           of a backward's run: where x is, and what becomes of the gradient of x
 #pragma once
@@ -14,7 +14,7 @@ template <class T>
 struct Plain {
   using X = T;
   static constexpr bool adds = false;
-  static constexpr int rows_at_once = CPU_CAPABILITY::rows_at_once;
+  static constexpr int rows_per_step = CPU_CAPABILITY::rows_per_step;
 
   struct Source {
     const T* x;
@@ -79,12 +79,12 @@ class GateRow {
 };
 
 template <class T, class Sum>
-struct Added {
+struct ResidualInput {
   using X = Sum;
   using V = Vec<opmath_t<T>>;
   static constexpr bool adds = true;
   // Two rows are eight streams, for which memory is slower; 16-bit types wait for arithmetic more.
-  static constexpr int rows_at_once = sizeof(T) == 2 ? 2 : 1;
+  static constexpr int rows_per_step = sizeof(T) == 2 ? 2 : 1;
 
   class Source {
     const T* input_;

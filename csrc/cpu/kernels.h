@@ -50,7 +50,8 @@ void with_input(const cpu::Task& task, const Body& body) {
     });
   }
   with_types(task.type, task.sum_type, [&]<class T, class Sum>(T, Sum) {
-    with_applied<T>(task, [&]<class Applied>() { body.template operator()<Applied, EitherIf16<T>, Added<T, Sum>>(); });
+    with_applied<T>(
+        task, [&]<class Applied>() { body.template operator()<Applied, EitherIf16<T>, ResidualInput<T, Sum>>(); });
   });
 }
 
@@ -63,7 +64,7 @@ void forward_any(const cpu::ForwardTask& task, int64_t begin, int64_t end) {
   with_types(task.type, task.adds ? task.sum_type : task.type, [&]<class T, class Sum>(T, Sum) {
     const auto run = [&]<class Applied>() {
       if (task.adds) {
-        forward<Applied, EitherIf16<T>, Added<T, Sum>, Eight<T>>(task, begin, end);
+        forward<Applied, EitherIf16<T>, ResidualInput<T, Sum>, Eight<T>>(task, begin, end);
       } else if constexpr (std::is_same_v<T, Sum>) {
         forward<Applied, EitherIf16<T>, Plain<T>, Eight<T>>(task, begin, end);
       }
@@ -116,7 +117,7 @@ void evaluate_tuned(const cpu::Evaluate& call) {
     const auto in_unit = [&](double unit) { return Pack<Scalar, 1>{x * Vec<Scalar>(unit)}; };
     const auto gradient = F::template gradient<true>(in_unit(F::gradient_unit));
     store_results(call, i, n, F::value(in_unit(F::value_unit))[0], gradient.value[0],
-                  keep(gradient.alive[0], gradient.slope[0]));
+                  select_or_zero(gradient.alive[0], gradient.slope[0]));
   }
 }
 

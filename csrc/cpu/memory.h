@@ -19,7 +19,7 @@ constexpr size_t vectors = 2;
 template <class T>
 using Chunk = Pack<opmath_t<T>, vectors>;
 // Rows side by side, the same channels of each: more chains that overlap, and one load of weight and bias.
-constexpr int rows_at_once = 2;
+constexpr int rows_per_step = 2;
 template <class T, int rows>
 using Block = Pack<opmath_t<T>, rows * vectors>;
 template <class T>
@@ -95,7 +95,8 @@ inline bool bypasses_cache(bool out_of_cache, const Shape& shape) {
   return out_of_cache && (bytes % 64 == 0 || bytes > 1 << 16);
 }
 
-// Writes past the cache where `bypass_cache` is set and p allows it; finish with `drain`. For `any_nan` see `narrow`.
+// Writes past the cache where `bypass_cache` is set and p allows it; finish with `store_fence`. For `any_nan` see
+// `narrow`.
 template <bool any_nan, class T>
 inline __attribute__((always_inline)) void store(T* p, const Chunk<T>& values, int64_t n, bool bypass_cache) {
   constexpr int64_t width = Vec<T>::size();
@@ -162,7 +163,7 @@ inline __attribute__((always_inline)) void prefetch(const T* p) {
 }
 
 // Makes the writes past the cache visible to other threads.
-inline void drain(bool bypass_cache) {
+inline void store_fence(bool bypass_cache) {
   if (bypass_cache) {
     drain_streams();
   }
@@ -170,14 +171,14 @@ inline void drain(bool bypass_cache) {
 
 // The first n of all lanes, the rest 0.
 template <class T>
-inline Chunk<T> keep_first(const Chunk<T>& values, int64_t n) {
+inline Chunk<T> zero_tail(const Chunk<T>& values, int64_t n) {
   using Scalar = opmath_t<T>;
   alignas(64) static constexpr auto ones = [] {
     std::array<Scalar, chunk_size<T>> all{};
     all.fill(1);
     return all;
   }();
-  return each([](Vec<Scalar> x, Vec<Scalar> one) { return keep(differs(one, Scalar(0)), x); }, values,
+  return each([](Vec<Scalar> x, Vec<Scalar> one) { return select_or_zero(not_equal(one, Scalar(0)), x); }, values,
               load<T>(ones.data(), n));
 }
 

@@ -115,7 +115,7 @@ class Eight {
   static constexpr bool has_many_rows = !Applied::is_general;
   static constexpr int64_t stretch = 256;
   struct Waiting {  // output / scale, for float8
-    alignas(64) opmath_t<T> scaled[rows_at_once][stretch];
+    alignas(64) opmath_t<T> scaled[rows_per_step][stretch];
   };
   template <bool any_nan>
   inline __attribute__((always_inline)) void store_row(Waiting& waiting, int r, int64_t i, int64_t first, int64_t c,

@@ -16,7 +16,7 @@ namespace derf::cpu {
 namespace {
 
 // As the system tells it, or 0.
-int64_t told_cache_bytes() {
+int64_t reported_cache_bytes() {
 #if defined(__linux__)  // sysconf of older glibc adds up all of a processor's
   int64_t kibibytes = 0;
   char unit = 0;
@@ -43,7 +43,7 @@ int64_t told_cache_bytes() {
 
 int64_t cache_bytes() {
   static const int64_t bytes = [] {
-    const int64_t told = told_cache_bytes();
+    const int64_t told = reported_cache_bytes();
     return told > 0 ? told : int64_t(32) << 20;
   }();
   return bytes;

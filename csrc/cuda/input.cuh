@@ -1,5 +1,5 @@
 // What a kernel applies the function to: input as it is (Plain), or sum = residual + gate * input, rounded to its type
-// (Added). Both give, for a thread's column,
+// (ResidualInput). Both give, for a thread's column,
 //   Source     of a forward: load a row's packet, take its numbers
 //   Gradient   of a backward: load the packet that x is in, take x from it, and finish with the gradient of x
 #pragma once
@@ -88,7 +88,7 @@ struct Row {
 };
 
 template <class T, class Sum>
-struct Added {
+struct ResidualInput {
   static constexpr bool adds = true;
   using Number = opmath_t<T>;
 

@@ -68,10 +68,10 @@ auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers
     const auto added = [&]<class In>() { return with_wide<In, T, few ? 2 : 4>(call, wide, body); };
     if constexpr (sizeof(T) == 2) {
       if (call.sum_type == Type::f32) {
-        return added.template operator()<Added<T, float>>();
+        return added.template operator()<ResidualInput<T, float>>();
       }
     }
-    return added.template operator()<Added<T, T>>();
+    return added.template operator()<ResidualInput<T, T>>();
   });
 }
 

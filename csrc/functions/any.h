@@ -54,7 +54,7 @@ struct AnyTuned {
     for (int i = 0; i < n * V::size(); i += 2 * V::size()) {
       const auto y = Tuned::template gradient<true>(in_unit(load_two(u + i), Tuned::gradient_unit));
       store_two(value + i, y.value);
-      store_two(slope + i, each([](auto alive, V x) { return keep(alive, x); }, y.alive, y.slope));
+      store_two(slope + i, each([](auto alive, V x) { return select_or_zero(alive, x); }, y.alive, y.slope));
     }
   }
 

@@ -36,7 +36,7 @@ DERF_INLINE Bits<Scalar> shifted_right(Bits<Scalar> x, int count) {  // zeros co
 }
 template <class V>
 DERF_INLINE V zero_where_zero(V x, V a) {
-  return keep(differs(a, NumberIn<V>(0)), x);
+  return select_or_zero(not_equal(a, NumberIn<V>(0)), x);
 }
 template <class V>
 DERF_INLINE V divide(V x, V y) {

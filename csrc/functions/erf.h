@@ -8,7 +8,7 @@
 //
 // for every finite u, denormals included, on every instruction set and GPU; erf(±0) = ±0, erf(±Inf) = ±1 exactly, NaN
 // gives NaN, and the slope is exactly 0 from |u| = 9.4 (double: 26.7) on. tests/test_numerics.py holds the code to
-// this, and README.md has what was measured.
+// this, and docs/accuracy.md has what was measured.
 //
 // The same function twice: for the vectors of a CPU, which permute tables, and for one thread of a GPU, which has a
 // power of two in one instruction.
@@ -111,8 +111,8 @@ struct Erf {
 
   template <size_t n>
   struct Gradient {
-    Pack<Scalar, n> value, slope;     // value means nothing where it is not asked for
-    Several<Alive<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
+    Pack<Scalar, n> value, slope;        // value means nothing where it is not asked for
+    Several<LaneMask<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
   };
 
   // Value, accurate enough for a sum of gradients, and slope of erf at u / gradient_unit.
@@ -123,7 +123,7 @@ struct Erf {
     const auto v = each([](V x) { return x * x; }, a);
     Gradient<n> out;
     out.slope = exponential(a, v);
-    out.alive = each([](V x) { return differs(x, limit); }, a);
+    out.alive = each([](V x) { return not_equal(x, limit); }, a);
     const auto complement = [](V slope, V q, V sign) { return with_sign_of(fnmadd(slope, q, V(1)), sign); };
     if constexpr (!want_value) {
     } else if constexpr (Choice::central) {

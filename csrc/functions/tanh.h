@@ -118,7 +118,7 @@ struct Tanh {
   template <size_t n>
   struct Gradient {
     Pack<Scalar, n> value, slope;        // value means nothing where it is not asked for
-    Several<Alive<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
+    Several<LaneMask<Scalar>, n> alive;  // where not, the slope is 0 and what stands in `slope` means nothing
   };
 
   // Value, accurate enough for a sum of gradients, and slope of tanh at u / gradient_unit.
@@ -129,7 +129,7 @@ struct Tanh {
     const auto e = exponential(a);
     const auto w = each([](V x) { return x * reciprocal_of_normal(x + V(1)); }, e);
     Gradient<n> out;
-    out.alive = each([](V x) { return differs(x, limit); }, a);
+    out.alive = each([](V x) { return not_equal(x, limit); }, a);
     out.slope = each([](V x) { return x * V(4) * (V(1) - x); }, w);
     if constexpr (want_value) {
       auto size = each([](V x) { return fnmadd(x, V(2), V(1)); }, w);

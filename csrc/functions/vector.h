@@ -24,7 +24,8 @@
 //   Bits<Scalar>, bits(x), from_bits<Scalar>(x)  whole numbers in the place of a vector, with the operators of C++
 //   nearest_int8(x)                    each to nearest even, saturated; 0 for NaN; in the lowest bytes of a register
 //   lowest_bytes<Scalar>(bits)         the lowest byte of each element, likewise
-//   Alive<Scalar>, differs(x, from), keep(alive, x)  which lanes differ from a number, and x there, 0 elsewhere
+//   LaneMask<Scalar>, not_equal(x, from), select_or_zero(alive, x)  which lanes differ from a number, and x there, 0
+//   elsewhere
 // and, for the types of 16 bits, Vec<T> to load and store, and
 //   widen(Vec<T>)                      two Vec<float>, in an order of its own
 //   to_order_of<T>(low, high), to_plain_order<T>(low, high)

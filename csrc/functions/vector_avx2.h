@@ -98,16 +98,16 @@ inline Vec<double> times_power_of_two(Vec<double> x, Vec<double> rounded) {
 }
 
 template <class Scalar>
-struct Alive {
+struct LaneMask {
   Vec<Scalar> dead;  // all bits of a lane
 };
-inline Alive<float> differs(Vec<float> x, float from) {  // integers compare on more ports
+inline LaneMask<float> not_equal(Vec<float> x, float from) {  // integers compare on more ports
   const __m256i limit = _mm256_castps_si256(_mm256_set1_ps(from));
   return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(x), limit))};
 }
-inline Alive<double> differs(Vec<double> x, double from) { return {x == Vec<double>(from)}; }
-inline Vec<float> keep(Alive<float> alive, Vec<float> x) { return _mm256_andnot_ps(alive.dead, x); }
-inline Vec<double> keep(Alive<double> alive, Vec<double> x) { return _mm256_andnot_pd(alive.dead, x); }
+inline LaneMask<double> not_equal(Vec<double> x, double from) { return {x == Vec<double>(from)}; }
+inline Vec<float> select_or_zero(LaneMask<float> alive, Vec<float> x) { return _mm256_andnot_ps(alive.dead, x); }
+inline Vec<double> select_or_zero(LaneMask<double> alive, Vec<double> x) { return _mm256_andnot_pd(alive.dead, x); }
 
 // An interleaving with zeros widens a bfloat16, and nothing has to cross between the halves of a register.
 inline std::tuple<Vec<float>, Vec<float>> widen(Vec<c10::BFloat16> x) {

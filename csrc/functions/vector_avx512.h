@@ -110,11 +110,15 @@ inline Vec<double> times_power_of_two(Vec<double> x, Vec<double> rounded) {
 }
 
 template <class Scalar>
-using Alive = std::conditional_t<sizeof(Scalar) == 8, __mmask8, __mmask16>;
-inline __mmask16 differs(Vec<float> x, float from) { return _mm512_cmp_ps_mask(x, _mm512_set1_ps(from), _CMP_NEQ_UQ); }
-inline __mmask8 differs(Vec<double> x, double from) { return _mm512_cmp_pd_mask(x, _mm512_set1_pd(from), _CMP_NEQ_UQ); }
-inline Vec<float> keep(__mmask16 alive, Vec<float> x) { return _mm512_maskz_mov_ps(alive, x); }
-inline Vec<double> keep(__mmask8 alive, Vec<double> x) { return _mm512_maskz_mov_pd(alive, x); }
+using LaneMask = std::conditional_t<sizeof(Scalar) == 8, __mmask8, __mmask16>;
+inline __mmask16 not_equal(Vec<float> x, float from) {
+  return _mm512_cmp_ps_mask(x, _mm512_set1_ps(from), _CMP_NEQ_UQ);
+}
+inline __mmask8 not_equal(Vec<double> x, double from) {
+  return _mm512_cmp_pd_mask(x, _mm512_set1_pd(from), _CMP_NEQ_UQ);
+}
+inline Vec<float> select_or_zero(__mmask16 alive, Vec<float> x) { return _mm512_maskz_mov_ps(alive, x); }
+inline Vec<double> select_or_zero(__mmask8 alive, Vec<double> x) { return _mm512_maskz_mov_pd(alive, x); }
 
 // An interleaving with zeros widens a bfloat16, and nothing has to cross between the quarters of a register.
 inline std::tuple<Vec<float>, Vec<float>> widen(Vec<c10::BFloat16> x) {

@@ -85,15 +85,15 @@ inline Vec<Scalar> lookup(const Scalar (&table)[1], Vec<Scalar>) {
 }
 
 template <class Scalar>
-struct Alive {
+struct LaneMask {
   Bits<Scalar> bits;
 };
 template <class Scalar>
-inline Alive<Scalar> differs(Vec<Scalar> x, Scalar from) {
+inline LaneMask<Scalar> not_equal(Vec<Scalar> x, Scalar from) {
   return {Bits<Scalar>(x.v != Vec<Scalar>(from).v)};
 }
 template <class Scalar>
-inline Vec<Scalar> keep(Alive<Scalar> alive, Vec<Scalar> x) {
+inline Vec<Scalar> select_or_zero(LaneMask<Scalar> alive, Vec<Scalar> x) {
   return from_bits<Scalar>(bits(x) & alive.bits);
 }
 

@@ -128,7 +128,7 @@ class Studied {
       const Real limit(*c_.clip);
       const R m = in_backward;
       if (m.number && (m.low > limit || m.high < -limit)) {
-        slope = R(0).or_nan(u.nan);
+        slope = m.nan ? slope.or_zero().or_nan(slope.nan) : R(0).or_nan(u.nan);  // NaN, of 0 * Inf, is not beyond
       } else if (m.number && (m.high >= limit || m.low <= -limit)) {
         slope = slope.or_zero().or_nan(slope.nan);
       }

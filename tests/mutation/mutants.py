@@ -60,8 +60,8 @@ MUTANTS = [
     Mutant(
         "where the slope of erf ends",
         "csrc/functions/erf.h",
-        "differs(x, limit)",
-        "differs(x, limit / 2)",
+        "not_equal(x, limit)",
+        "not_equal(x, limit / 2)",
         NUMERICS + " " + NONFINITE,
     ),
     Mutant("isru's root without its 1", "csrc/functions/isru.h", "r * r * r", "r * r", FUNCTIONS),
@@ -87,7 +87,9 @@ MUTANTS = [
         "x.store(p + i, width);",
         OUT + " " + SHAPES + " " + LAYOUTS,
     ),
-    Mutant("lanes past the end keep their values", MEMORY, "keep(differs(one, Scalar(0)), x)", "x", NONFINITE),
+    Mutant(
+        "lanes past the end keep their values", MEMORY, "select_or_zero(not_equal(one, Scalar(0)), x)", "x", NONFINITE
+    ),
     Mutant(
         "a shared parameter overflows in another unit",
         MEMORY,
@@ -134,7 +136,7 @@ MUTANTS = [
     Mutant(
         "two rows at once across the border of groups",
         FORWARD,
-        "groups == 1 || (row + rows_at_once - 1) / rows == group",
+        "groups == 1 || (row + rows_per_step - 1) / rows == group",
         "true",
         FAMILY + " " + KERNELS,
     ),
@@ -189,22 +191,22 @@ MUTANTS = [
     ),
     Mutant("g f(u) lacks g", BACKWARD, "fmadd(a, b, sum)", "sum + b", SHAPES),
     # Where the slope is 0
-    Mutant("0 slope times infinity", BACKWARD, "keep(mask, a * b * slope)", "a * b * slope", NONFINITE),
+    Mutant("0 slope times infinity", BACKWARD, "select_or_zero(mask, a * b * slope)", "a * b * slope", NONFINITE),
     Mutant(
         "0 slope times an infinite input",
         BACKWARD,
-        "alpha = fmadd(h[k], keep(alive[k], x[k]), alpha);",
+        "alpha = fmadd(h[k], select_or_zero(alive[k], x[k]), alpha);",
         "alpha = fmadd(h[k], x[k], alpha);",
         NONFINITE,
     ),
     Mutant(
         "the same, alpha for each channel",
         BACKWARD,
-        "channel.alpha[k] = fmadd(h[k], keep(alive[k], x[k]), channel.alpha[k]);",
+        "channel.alpha[k] = fmadd(h[k], select_or_zero(alive[k], x[k]), channel.alpha[k]);",
         "channel.alpha[k] = fmadd(h[k], x[k], channel.alpha[k]);",
         KERNELS + " " + NONFINITE,
     ),
-    Mutant("0 slope times an infinite alpha", APPLIED, "keep(mask, a * alpha)", "a * alpha", NONFINITE),
+    Mutant("0 slope times an infinite alpha", APPLIED, "select_or_zero(mask, a * alpha)", "a * alpha", NONFINITE),
     # Studies
     Mutant(
         "the slope in the dead zone",
@@ -324,7 +326,7 @@ MUTANTS = [
     Mutant(
         "a term of the double backward",
         COMPOSITE,
-        "add(grad_u, where_alive(slope, g * slope * to_weight));",
+        "add(grad_u, zero_where_flat(slope, g * slope * to_weight));",
         "(void)0;",
         GRADIENTS,
     ),
