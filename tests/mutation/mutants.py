@@ -90,8 +90,6 @@ MUTANTS = [
     Mutant(
         "lanes past the end keep their values", MEMORY, "select_or_zero(not_equal(one, Scalar(0)), x)", "x", NONFINITE
     ),
-        "lanes past the end keep their values", MEMORY, "select_or_zero(not_equal(one, Scalar(0)), x)", "x", NONFINITE
-    ),
     Mutant(
         "a shared parameter overflows in another unit",
         MEMORY,
