@@ -1,7 +1,9 @@
 // Where results go: memory of the caller's, and 8-bit types.
 #include <ATen/MemoryOverlap.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "operands.h"
 
@@ -29,6 +31,26 @@ bool may_overlap(const Tensor& a, const Tensor& b) {
   return a_first <= b_last && b_first <= a_last;
 }
 
+// Whether two elements may share memory: a dimension's step lies within what smaller steps reach. PyTorch's own check
+// sees a step of 0 alone.
+bool may_overlap_itself(const Tensor& tensor) {
+  std::vector<std::pair<int64_t, int64_t>> steps;  // and sizes
+  for (int64_t i = 0; i < tensor.dim(); ++i) {
+    if (tensor.size(i) > 1) {
+      steps.emplace_back(tensor.stride(i), tensor.size(i));
+    }
+  }
+  std::sort(steps.begin(), steps.end());
+  int64_t reach = 0;
+  for (const auto& [step, size] : steps) {
+    if (step <= reach) {
+      return true;
+    }
+    reach += (size - 1) * step;
+  }
+  return false;
+}
+
 }  // namespace
 
 void check_out_memory(const Operands& operands, const Tensor& out) {
@@ -37,9 +59,10 @@ void check_out_memory(const Operands& operands, const Tensor& out) {
   if (out.numel() == 0) {
     return;
   }
-  TORCH_CHECK(at::has_internal_overlap(out) != at::MemOverlap::Yes, "derf: ", name,
-              " must have memory of its own for each element to be written to, but is an expanded tensor of shape ",
-              out.sizes(), " and strides ", out.strides());
+  TORCH_CHECK(
+      !may_overlap_itself(out), "derf: ", name,
+      " must have memory of its own for each element to be written to, but elements overlap in a tensor of shape ",
+      out.sizes(), " and strides ", out.strides());
   TORCH_CHECK(out.is_same(input) || at::get_overlap_status(out, input) != at::MemOverlapStatus::Partial,
               "derf: out must be input itself or lie apart from it in memory, but overlaps it in part");
   for (size_t i = ALPHA; i < OPERANDS; ++i) {

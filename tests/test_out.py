@@ -100,8 +100,9 @@ def test_channels_last(device):
         (torch.empty(3, 4, dtype=torch.float64), "out must have the dtype of input, Float, but has Double"),
         (torch.empty(3, 4, device="meta"), "out must be on the device of input, cpu, but is on meta"),
         (torch.empty(4).expand(3, 4), "out must have memory of its own for each element"),
+        (torch.empty(6).as_strided((3, 4), (1, 1)), "out must have memory of its own for each element"),
     ],
-    ids=["shape", "dimensions", "dtype", "device", "expanded"],
+    ids=["shape", "dimensions", "dtype", "device", "expanded", "overlapping"],
 )
 def test_an_out_that_does_not_fit(out, message):
     one = torch.ones(1)

@@ -73,8 +73,14 @@ bool valid_memory(const Call& c, const Tensor& out) {
   if (out.numel() == 0) {
     return true;
   }
-  for (int64_t i = 0; i < out.dim(); ++i) {
-    if (out.size(i) > 1 && out.stride(i) == 0) {
+  for (int64_t i = 0; i < out.dim(); ++i) {  // each step beyond all that the smaller ones reach
+    int64_t reach = 0;
+    for (int64_t k = 0; k < out.dim(); ++k) {
+      if (k != i && out.size(k) > 1 && (out.stride(k) < out.stride(i) || (out.stride(k) == out.stride(i) && k < i))) {
+        reach += (out.size(k) - 1) * out.stride(k);
+      }
+    }
+    if (out.size(i) > 1 && out.stride(i) <= reach) {
       return false;
     }
   }
