@@ -51,6 +51,15 @@ bool may_overlap_itself(const Tensor& tensor) {
   return false;
 }
 
+// Whether each element of one is the same element of the other.
+bool is_same_memory(const Tensor& a, const Tensor& b) {
+  bool same = a.const_data_ptr() == b.const_data_ptr() && a.sizes() == b.sizes();
+  for (int64_t i = 0; same && i < a.dim(); ++i) {
+    same = a.size(i) <= 1 || a.stride(i) == b.stride(i);
+  }
+  return same;
+}
+
 }  // namespace
 
 void check_out_memory(const Operands& operands, const Tensor& out) {
@@ -63,7 +72,7 @@ void check_out_memory(const Operands& operands, const Tensor& out) {
       !may_overlap_itself(out), "derf: ", name,
       " must have memory of its own for each element to be written to, but elements overlap in a tensor of shape ",
       out.sizes(), " and strides ", out.strides());
-  TORCH_CHECK(out.is_same(input) || at::get_overlap_status(out, input) != at::MemOverlapStatus::Partial,
+  TORCH_CHECK(is_same_memory(out, input) || !may_overlap(out, input),
               "derf: out must be input itself or lie apart from it in memory, but overlaps it in part");
   for (size_t i = ALPHA; i < OPERANDS; ++i) {
     TORCH_CHECK(!operands[i].defined() || operands[i].numel() == 0 || !may_overlap(out, operands[i]), "derf: ", name,

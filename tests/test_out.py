@@ -115,6 +115,8 @@ def test_memory_that_overlaps():
     before = x.clone()
     with pytest.raises(RuntimeError, match="out must be input itself or lie apart"):
         derf.derf(x[1:21], one, one, out=x[:20])
+    with pytest.raises(RuntimeError, match="out must be input itself or lie apart"):  # every other element
+        derf.derf(x[0:20:2], one, one, out=x[2:22:2])
     with pytest.raises(RuntimeError, match="out must lie apart from weight in memory"):
         derf.derf(torch.zeros(3, 8), one, one, x[20:28], None, out=x[:24].view(3, 8))
     with pytest.raises(RuntimeError, match="out must lie apart from bias in memory"):  # between each other's elements
