@@ -6,11 +6,11 @@ threads of a block run against their order.
 """
 
 import os
-import re
 import subprocess
 import sys
 
 import cuda_on_host
+import on_host
 import pytest
 
 # What runs little of the kernels' loops, and a layout whose memory the guarded allocator cannot give.
@@ -42,19 +42,7 @@ RUNS = {
 
 @pytest.mark.parametrize(("processors", "guard_ends", "reversed", "files", "least"), RUNS.values(), ids=RUNS)
 def test_operators(processors, guard_ends, reversed, files, least):
-    here = os.path.dirname(__file__)
-    files = [os.path.join(here, f"test_{name}.py") for name in files]
-    options = ["-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-x", "-k", f"not ({' or '.join(LEFT_OUT)})"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *files],
-        env=os.environ | cuda_on_host.environment(processors, guard_ends, reversed) | {"DERF_TEST_PROFILE": "short"},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", run.stdout)
-    assert passed and int(passed[1]) > least, run.stdout[-2000:]
+    on_host.run_tests(files, LEFT_OUT, cuda_on_host.environment(processors, guard_ends, reversed), least)
 
 
 @pytest.mark.parametrize("guard_ends", [True, False])
