@@ -23,8 +23,9 @@ pytestmark = pytest.mark.skipif(not BUILT, reason="this build has no CUDA kernel
 
 KERNEL = re.compile(
     r"(forward|backward)_kernelINS0_\d+(?:General|Fixed)I(?:NS0_\d(Erf|Tanh)E)?(NS_8BFloat16E|NS_4HalfE|f|d)EELi(\d+)E"
-    r"NS0_5(Plain|Added)I(NS_8BFloat16E|NS_4HalfE|f|d|S\d*_)(NS_8BFloat16E|NS_4HalfE|f|d|S\d*_)?E"
+    r"NS0_\d+(Plain|ResidualInput)I(NS_8BFloat16E|NS_4HalfE|f|d|S\d*_)(NS_8BFloat16E|NS_4HalfE|f|d|S\d*_)?E"
 )
+INPUTS = {"Plain": "plain", "ResidualInput": "added"}
 TYPES = {"NS_8BFloat16E": "bfloat16", "NS_4HalfE": "float16", "f": "float32", "d": "float64"}
 # function: "erf", "tanh" or, for what serves all else, "any". input: "plain", "added" to a residual of its dtype, or to
 # a "wide" one of float32. output: "whole", or "eight" bits
@@ -94,7 +95,7 @@ def kernels():
                     function,
                     TYPES[dtype],
                     int(width),
-                    "wide" if wide else input.lower(),
+                    "wide" if wide else INPUTS[input],
                     "eight" if "5EightI" in name else "whole",
                 )
                 yield architecture, kernel, instructions
