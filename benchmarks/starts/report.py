@@ -25,6 +25,8 @@ WAYS = {
     "parallel": "calibrate, parallel",
     "sequential": "calibrate, sequential",
     "refined": "calibrate, refine=40",
+    "kept": "calibrate, min_r2=0.9",
+    "kept, refined": "calibrate, min_r2=0.9, refine=40",
     "longer": "calibrate, refine=120, per_channel=True, 32 batches",
 }
 
