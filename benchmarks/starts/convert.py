@@ -30,9 +30,10 @@ WAYS: dict[str, dict[str, Any] | None] = {  # and the options of calibrate
     "parallel": {"mode": "parallel"},
     "sequential": {"mode": "sequential"},
     "refined": {"mode": "sequential", "refine": 40},
-    "kept": {"mode": "sequential", "min_r2": 0.9},
-    "kept, refined": {"mode": "sequential", "min_r2": 0.9, "refine": 40},
-    "longer": {"mode": "sequential", "refine": 120, "per_channel": True},  # with four times as many batches
+    # With four times as many batches.
+    "longer": {"mode": "sequential", "refine": 120},
+    "kept": {"mode": "sequential", "min_r2": 0.98},
+    "kept, longer": {"mode": "sequential", "min_r2": 0.98, "refine": 120},
 }
 BATCHES, CALIBRATION_SEED = 8, 777
 
@@ -54,7 +55,7 @@ def converted(task: Any, model: nn.Module, way: str) -> tuple[nn.Module, dict[st
         return model, {}
     if way == "plain":
         return derf.replace_norm(model), {}
-    batches = list(task.batches(4 * BATCHES if way == "longer" else BATCHES, CALIBRATION_SEED))
+    batches = list(task.batches(BATCHES if way in list(WAYS)[:5] else 4 * BATCHES, CALIBRATION_SEED))
     model, report = derf.calibrate(model, batches, forward=task.loss, return_report=True, **WAYS[way])
     seconds = time.process_time() - began
     began = time.process_time()

@@ -92,7 +92,7 @@ def calibrate(
             variance of its output (R²), and the report names it. 0.9 keeps only norms whose rows differ much in size,
             such as the one behind the convolutions of a wav2vec 2.0. The model must still have its norms.
         refine: steps of gradient descent afterwards, on alpha, weight and bias of the Derfs only, toward the original's
-            outputs (its logits, if they are called that) on the first 8 batches. A step takes a forward of the
+            outputs (its logits, if they are called that) on the first 32 batches. A step takes a forward of the
             original, and a forward and a backward of the new model. 40 steps recover most of what the regression loses.
             Use them if that is much, as in models with RMSNorm.
         progress: whether a line on the terminal shows the progress.

@@ -18,6 +18,7 @@ from .sites import Site
 Mask = str | Callable[[Any], Tensor | None]
 _PILOT_ROWS = 512  # of every layer, for alpha and a first fit
 _PILOT_BATCHES = 8
+_REFINED_BATCHES = 32  # of which refine takes its steps
 
 
 class Run:
@@ -69,7 +70,7 @@ class Run:
         with agree():
             for batch in itertools.chain(pilot, rest):
                 self._say(f"batch {report.batches + 1}")
-                if self.steps and report.batches >= len(pilot) and len(pilot) + len(more) < _PILOT_BATCHES:
+                if self.steps and report.batches >= len(pilot) and len(pilot) + len(more) < _REFINED_BATCHES:
                     more.append(batch)
                 before.append(self._accumulate(batch))
                 report.batches += 1
