@@ -271,7 +271,7 @@ class Reference {
                                           : "input")
                    .scalar_type()),
         p_(precision_of(dtype_ == at::kDouble ? at::kDouble : at::kFloat)),
-        channel_(like_.dim() == 0 ? -1 : (c.channel_dim + like_.dim()) % like_.dim()),
+        channel_(like_.dim() == 0 || c.is_function() ? -1 : (c.channel_dim + like_.dim()) % like_.dim()),
         input_(argument("input", false)),
         residual_(argument("residual", false)),
         alpha_(argument("alpha")),
