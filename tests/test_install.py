@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -329,6 +330,42 @@ def test_build_refuses_a_wrong_environment(setting, message, tmp_path):
     result = run(sys.executable, "setup.py", "build_ext", cwd=tmp_path, env={**os.environ, **setting})
     assert result.returncode != 0
     assert message in " ".join(result.stderr.split()), result.stderr
+
+
+def test_what_the_build_requires_is_bounded_and_here_within_the_bounds():
+    packaging = pytest.importorskip("packaging.requirements")
+    (line,) = re.findall(r"^requires = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.M)
+    requires = [packaging.Requirement(each) for each in json.loads(line)]
+    assert {each.name for each in requires} == {"setuptools", "cmake", "ninja"}
+    for each in requires:
+        assert {bound.operator for bound in each.specifier} == {">=", "<"}, each
+        assert importlib.metadata.version(each.name) in each.specifier
+
+
+def sdist(sources, out, **environment):
+    """The source distribution that the backend in these sources makes of them."""
+    code = "import sys; sys.path.insert(0, 'build_backend'); import derf_build; derf_build.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", code, out, cwd=sources, env={**os.environ, **environment}, check=True)
+    (archive,) = out.iterdir()
+    return archive
+
+
+def test_a_source_distribution_is_the_same_bytes_each_time(tmp_path):
+    """From the sources of a working tree, and from what it holds itself: other times, other owners, another folder."""
+    pytest.importorskip("setuptools")
+    ignored = shutil.ignore_patterns(".*", "build", "__pycache__", "*.so", "*.egg-info")
+    shutil.copytree(ROOT, tmp_path / "tree", ignore=ignored)
+    (tmp_path / "tree" / "setup.py").chmod(0o600)
+    first = sdist(tmp_path / "tree", tmp_path / "first")
+    with tarfile.open(first) as archive:
+        archive.extractall(tmp_path)
+    (unpacked,) = tmp_path.glob("derf-*")
+    assert {"PKG-INFO", "setup.py", "csrc", "tests", "python"} <= {path.name for path in unpacked.iterdir()}
+    (unpacked / "setup.py").touch()
+    assert sdist(unpacked, tmp_path / "second").read_bytes() == first.read_bytes()
+    later = sdist(unpacked, tmp_path / "later", SOURCE_DATE_EPOCH="1600000000")
+    with tarfile.open(later) as archive:
+        assert {member.mtime for member in archive} == {1600000000}
 
 
 # CUDA
