@@ -70,7 +70,7 @@ def try_wheel(wheel: Path, python: Path, *, demo: bool) -> dict[str, float]:
     listed = subprocess.run([*pip, "list", "--editable"], check=True, text=True, stdout=subprocess.PIPE).stdout
     if re.search(r"^derf ", listed, re.M):
         raise ValueError(f"{python} has an editable derf, which the wheel would replace. Name another environment.")
-    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "derf"], check=True)
+    subprocess.run([*pip, "uninstall", "-qq", "--yes", "derf"], check=True)
     steps = {
         "installed": [*pip, "install", "--quiet", wheel],
         "smoke": [python, "-I", SMOKE],  # isolated: the sources here are not what is tried
