@@ -407,21 +407,31 @@ def test_build_asks_for_nvcc_where_it_is_wanted_and_missing(backend, wish, cuda,
         ("7.5 8.6", "86-real"),
         ("Hopper 12.0", "90-real;120-real"),
         ("9.0a", "90a-real"),
+        ("Common", "80-real;90-real;120"),
         ("", "80-real;90-real;120"),  # of the default ones, those that this nvcc knows
         ("7.0", "names no architecture"),
         ("90", "must hold entries like 9.0"),
     ],
 )
 def test_architectures(wanted, architectures, tmp_path):
+    said = architectures_for(wanted, (75, 80, 86, 90, 120), tmp_path)
+    if "nvidia-smi" in said or (not wanted and shutil.which("nvidia-smi")):
+        pytest.skip("this machine has a GPU of its own to compile for")
+    assert (f"CUDA architectures {architectures}," if "-real" in architectures else architectures) in said
+
+
+def test_common_architectures_of_an_older_nvcc(tmp_path):
+    """A GPU that it does not know compiles the intermediate code of the newest one that it knows."""
+    assert "CUDA architectures 80-real;90," in architectures_for("Common", (75, 80, 86, 90), tmp_path)
+
+
+def architectures_for(wanted, known, tmp_path):
     cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\nprintf 'compute_75\\ncompute_80\\ncompute_86\\ncompute_90\\ncompute_120\\n'\n")
+    nvcc.write_text("#!/bin/sh\n" + "".join(f"echo compute_{number}\n" for number in known))
     nvcc.chmod(0o755)
     environment = {k: v for k, v in os.environ.items() if k != "CUDAARCHS"}
     environment |= {"TORCH_CUDA_ARCH_LIST": wanted, "PATH": "/usr/bin:/bin"}
     script = ROOT / "cmake" / "architectures.cmake"
     result = run(cmake, f"-DNvcc_EXECUTABLE={nvcc}", "-DNvcc_VERSION=13.0", "-P", script, env=environment)
-    said = " ".join((result.stdout + result.stderr).split())
-    if "nvidia-smi" in said or (not wanted and shutil.which("nvidia-smi")):
-        pytest.skip("this machine has a GPU of its own to compile for")
-    assert (f"CUDA architectures {architectures}," if "-real" in architectures else architectures) in said
+    return " ".join((result.stdout + result.stderr).split())
