@@ -74,6 +74,12 @@ torch.save(model.state_dict(), f"{tmp_path}/parallel{{rank}}.pt")
 for name, data in {{"own": batches(4, 2048)[rank::2], "alike": batches()}}.items():
     model = derf.calibrate(network(), data, refine=6, progress=False)
     torch.save(model.state_dict(), f"{tmp_path}/{{name}}{{rank}}.pt")
+# No Derf follows the first norm on the rows of process 0; on those of process 1 one does.
+sizes = torch.logspace(-1, 1, 400)[:, None] if rank == 0 else 1
+data = [sizes * torch.randn(400, 16)]
+model = torch.nn.Sequential(torch.nn.LayerNorm(16), torch.nn.Linear(16, 64), torch.nn.LayerNorm(64))
+model = derf.calibrate(model, data, min_r2=0.9, progress=False)
+assert [type(module).__name__ for module in model[::2]] == ["LayerNorm", "Derf"], model
 try:
     derf.calibrate(network(), batches() if rank else [], progress=False)
 except (RuntimeError, ValueError) as error:

@@ -3,8 +3,8 @@
     python -m benchmarks.starts.convert vit gpt bert convnext llama wav2vec2 --seeds 0 1 2
 
 Trains each model with its norms first (kept in build/starts), then measures the original going on, replace_norm alone,
-calibrate in parallel, in sequence, and that with 40 or 120 steps of refine, after 0, 50 and 200 gentle steps; with
---at-once after none. Cells that the results have are not run again.
+calibrate in parallel, in sequence, and that with 40 steps of refine, after 0, 50 and 200 gentle steps; with --at-once
+after none. Other --ways: with min_r2, with 120 steps of refine. Cells that the results have are not run again.
 """
 
 import argparse
@@ -30,7 +30,10 @@ WAYS: dict[str, dict[str, Any] | None] = {  # and the options of calibrate
     "parallel": {"mode": "parallel"},
     "sequential": {"mode": "sequential"},
     "refined": {"mode": "sequential", "refine": 40},
-    "longer": {"mode": "sequential", "refine": 120, "per_channel": True},  # with four times as many batches
+    # With four times as many batches.
+    "longer": {"mode": "sequential", "refine": 120},
+    "kept": {"mode": "sequential", "min_r2": 0.98},
+    "kept, longer": {"mode": "sequential", "min_r2": 0.98, "refine": 120},
 }
 BATCHES, CALIBRATION_SEED = 8, 777
 
@@ -52,7 +55,7 @@ def converted(task: Any, model: nn.Module, way: str) -> tuple[nn.Module, dict[st
         return model, {}
     if way == "plain":
         return derf.replace_norm(model), {}
-    batches = list(task.batches(4 * BATCHES if way == "longer" else BATCHES, CALIBRATION_SEED))
+    batches = list(task.batches(BATCHES if way in list(WAYS)[:5] else 4 * BATCHES, CALIBRATION_SEED))
     model, report = derf.calibrate(model, batches, forward=task.loss, return_report=True, **WAYS[way])
     seconds = time.process_time() - began
     began = time.process_time()
@@ -67,6 +70,7 @@ def converted(task: Any, model: nn.Module, way: str) -> tuple[nn.Module, dict[st
         "r2": [round(layer.r2, 3) for layer in report.layers],
         "gain": [round(layer.gain, 3) for layer in report.layers],
         "weight": [round(layer.weight, 2) for layer in report.layers],
+        "kept": [norm.name for norm in report.kept],
     }
 
 
@@ -74,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="+", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS)[:-1])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS)[:5])
     parser.add_argument("--at-once", action="store_true", help="right after the conversion alone, without fine-tuning")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -25,7 +25,9 @@ WAYS = {
     "parallel": "calibrate, parallel",
     "sequential": "calibrate, sequential",
     "refined": "calibrate, refine=40",
-    "longer": "calibrate, refine=120, per_channel=True, 32 batches",
+    "longer": "calibrate, refine=120, 32 batches",
+    "kept": "calibrate, min_r2=0.98, 32 batches",
+    "kept, longer": "calibrate, min_r2=0.98, refine=120, 32 batches",
 }
 
 

@@ -1,21 +1,17 @@
 """From a trained model with norms to one with Derfs that compute what the norms did."""
 
-import itertools
 import math
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from torch import Tensor, nn
 
 from .calibration_report import CalibratedLayer, CalibrationReport
+from .calibration_run import Mask, Run
 from .modules import PointwiseNorm
-from .passes import Forward, call, check_batch, evaluating
+from .passes import Forward, evaluating
 from .plan import Plan
-from .processes import agree, broadcast, same_everywhere, summed
-from .refine import refine as refine_fits
 from .replace import carry_out
 from .report import KeptNorm
 from .selection import Selector
@@ -25,9 +21,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Model = TypeVar("Model", bound=nn.Module)
-Mask = str | Callable[[Any], Tensor | None]
-_PILOT_ROWS = 512  # of every layer, for alpha and a first fit
-_PILOT_BATCHES = 8
 
 
 class _Options(TypedDict, total=False):
@@ -38,6 +31,7 @@ class _Options(TypedDict, total=False):
     exclude: Selector | Sequence[Selector] | None
     per_channel: bool
     bias: bool
+    min_r2: float
     refine: int
     progress: bool
 
@@ -63,6 +57,7 @@ def calibrate(
     exclude: Selector | Sequence[Selector] | None = None,
     per_channel: bool = False,
     bias: bool = True,
+    min_r2: float = 0.0,
     refine: int = 0,
     progress: bool = True,
     return_report: bool = False,
@@ -93,8 +88,11 @@ def calibrate(
             :class:`derf.PointwiseNorm`, and the model must still have its norms.
         bias: whether norms that have only a weight, such as RMSNorm, get a bias. A LLaMA loses a quarter less with it.
             (A new model that will load the result needs it too: ``replace_norm(model, bias=True)``.)
+        min_r2: a norm stays where a Derf at its place in the original model explains less than this share of the
+            variance of its output (R²), and the report names it. 0.9 keeps only norms whose rows differ much in size,
+            such as the one behind the convolutions of a wav2vec 2.0. The model must still have its norms.
         refine: steps of gradient descent afterwards, on alpha, weight and bias of the Derfs only, toward the original's
-            outputs (its logits, if they are called that) on the first 8 batches. A step takes a forward of the
+            outputs (its logits, if they are called that) on the first 32 batches. A step takes a forward of the
             original, and a forward and a backward of the new model. 40 steps recover most of what the regression loses.
             Use them if that is much, as in models with RMSNorm.
         progress: whether a line on the terminal shows the progress.
@@ -117,8 +115,8 @@ def calibrate(
         TypeError: if model is not an ``nn.Module``, or is compiled, scripted or distributed; if batches is not an
             iterable of batches.
         ValueError: if mode is unknown; if batches are empty, have NaN or are on another device; if the model has no
-            norm, or a Derf that was trained since ``replace_norm``; if a layer's inputs or outputs are not finite or do
-            not vary. The message names the layer.
+            norm, or a Derf that was trained since ``replace_norm``; if min_r2 would keep every norm; if a layer's
+            inputs or outputs are not finite or do not vary. The message names the layer.
 
     After an error the model is as it was before.
 
@@ -142,6 +140,10 @@ def calibrate(
     for name, value in {"per_channel": per_channel, "bias": bias}.items():
         if not isinstance(value, bool):
             raise TypeError(f"derf: {name} must be a bool, but is {value!r}")
+    if isinstance(min_r2, bool) or not isinstance(min_r2, (int, float)):
+        raise TypeError(f"derf: min_r2 must be a float, but is {min_r2!r}")
+    if not 0 <= min_r2 < 1:
+        raise ValueError(f"derf: min_r2 must be in [0, 1), but is {min_r2}")
     if not isinstance(refine, int) or isinstance(refine, bool):
         raise TypeError(f"derf: refine must be an int, but is {refine!r}")
     if refine < 0:
@@ -149,203 +151,24 @@ def calibrate(
     if mask is not None and not isinstance(mask, str) and not callable(mask):
         raise TypeError(f"derf: mask must be a key of the batch or a function of it, but is {mask!r}")
     sites, plan = find_sites(model, include, exclude, per_channel, bias)
-    run = _Run(model, sites, forward, mask, mode == "sequential", refine, progress)
+    if min_r2 and (derfs := [site.name for site in sites if site.norm is not None]):
+        raise ValueError(
+            f"derf: min_r2 needs norms, but {derfs[0] or 'model'} is a Derf. Call calibrate in place of replace_norm."
+        )
+    run = Run(model, sites, forward, mask, mode == "sequential", min_r2, refine, progress)
     report = CalibrationReport()
     with evaluating(model):
         ran = run.all_passes(batches, report)
-    _describe(plan, sites, ran, report)
+    for site, r2 in run.poor.items():
+        plan.derfs.pop(site.module)
+        report.kept.append(KeptNorm(site.name, site.old, f"a Derf explains {r2:.3f} of its output, less than min_r2"))
+    _describe(plan, run.sites, ran, report)
     values = [(site.new, site.parameters()) for site in ran]
     result = carry_out(plan, model)
     for layer, parameters in values:
         _set(layer, parameters)
     report.seconds = time.perf_counter() - began
     return (result, report) if return_report else result
-
-
-class _Run:
-    """The forwards. Hooks on the norms put the Derfs' outputs in place of theirs; the model is not changed."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        sites: list[Site],
-        forward: Forward | None,
-        mask: Mask | None,
-        sequential: bool,
-        steps: int,
-        progress: bool,
-    ) -> None:
-        self.model, self.sites, self.mask, self.sequential = model, sites, mask, sequential
-        self.forward, self.check_devices = forward or call, forward is None
-        self.steps = steps  # of refine
-        self.visible = progress and sys.stderr.isatty()
-        self.order: dict[Site, None] = {}  # by execution
-
-    def all_passes(self, batches: Iterable[Any], report: CalibrationReport) -> list[Site]:
-        """Fit every layer; those that ran, in order of execution."""
-        with agree():  # every process stops where one does
-            pilot, rest = self._pilot(iter(batches))
-            if not pilot:
-                raise ValueError("derf: batches must not be empty")
-            ran = list(self.order)
-            if not ran:
-                raise ValueError("derf: no norm of the model ran: forward must call the model")
-        same_everywhere([site.name for site in ran], "the layers that ran, in their order,")
-        for site in ran:
-            site.forget_sample()
-        broadcast([tensor for site in ran for tensor in site.state()])
-        before: list[float | None] = []
-        more: list[Any] = []  # batches that refine needs beside the pilot's
-        with agree():
-            for batch in itertools.chain(pilot, rest):
-                self._say(f"batch {report.batches + 1}")
-                if self.steps and report.batches >= len(pilot) and len(pilot) + len(more) < _PILOT_BATCHES:
-                    more.append(batch)
-                before.append(self._accumulate(batch))
-                report.batches += 1
-            for site in ran:
-                if not site.moments.is_finite():
-                    site.refuse()
-        summed([tensor for site in ran for tensor in (site.moments.sums, site.moments.count)])
-        for site in ran:
-            if not site.moments.varies():
-                raise ValueError(
-                    f"derf: the inputs of {site.name or 'model'} must vary, but do not over {site.moments.rows} rows. "
-                    "Pass more data."
-                )
-            site.fit = site.moments.fit(site.with_bias)
-        if self.steps:
-            self._say("refining")
-            report.refined = True
-            distances = refine_fits(self.model, ran, pilot + more, self.steps, self._hooked, self._mask)
-            report.notes.append(
-                f"refined in {self.steps} steps: distance to the original's output {distances[0]:.3g} before, "
-                f"{distances[1]:.3g} after"
-            )
-        before = before[: len(pilot)]
-        if all(loss is not None for loss in before):
-            after = [self._loss(self._converted(batch)) for batch in pilot]
-            if all(loss is not None for loss in after):
-                report.loss_before, report.loss_after = fmean(before), fmean(after)
-                report.loss_batches = len(pilot)
-        self._say("")
-        return ran
-
-    def _pilot(self, batches: Iterator[Any]) -> tuple[list[Any], Iterator[Any]]:
-        """A first fit of each layer, in order of execution, from as many batches as it takes; and the other batches."""
-        kept: list[Any] = []
-        for batch in batches:
-            kept.append(batch)
-            self._say(f"first fit, batch {len(kept)}")
-            check_batch(self.model, batch, "batches", devices=self.check_devices)
-            mask = self._mask(batch)
-            if self.sequential:
-                self._original(batch)
-
-            def learn(site: Site, x: Tensor, t: Tensor, mask: Tensor | None = mask) -> None:
-                site.learn(site.rows(x, mask), site.rows(t, mask))
-                self.order.setdefault(site)
-
-            self._watch(batch, learn)
-            rows = [sum(map(len, site.inputs)) for site in self.order]
-            if len(kept) == _PILOT_BATCHES or rows and min(rows) >= _PILOT_ROWS:
-                break
-        return kept, batches
-
-    def _accumulate(self, batch: Any) -> float | None:
-        """Add a batch to the sums; the original's loss on it."""
-        check_batch(self.model, batch, "batches", devices=self.check_devices)
-        mask = self._mask(batch)
-
-        def add(site: Site, x: Tensor, t: Tensor) -> None:
-            if site.fit is not None:
-                site.add(site.rows(x, mask), site.rows(t, mask))
-
-        if not self.sequential:
-            return self._loss(self._watch(batch, add))
-        loss = self._loss(self._original(batch))
-        self._watch(batch, add)
-        return loss
-
-    def _original(self, batch: Any) -> Any:
-        """A forward of the original, which keeps what its norms return."""
-
-        def keep(site: Site, x: Tensor, t: Tensor) -> Tensor:
-            site.targets.append(t)
-            return t
-
-        for site in self.sites:
-            site.targets.clear()
-        return self._hooked(batch, keep)
-
-    def _converted(self, batch: Any) -> Any:
-        return self._hooked(batch, lambda site, x, t: t if site.fit is None else site.compute(x))
-
-    def _watch(self, batch: Any, see: Callable[[Site, Tensor, Tensor], None]) -> Any:
-        """A forward in which see gets each layer's input and target before the layer's output is passed on."""
-
-        def watch(site: Site, x: Tensor, t: Tensor) -> Tensor:
-            if not self.sequential:
-                see(site, x, t)
-                return t
-            # A call that the original did not make, or on other rows (experts that were chosen otherwise), has the
-            # norm's output on this very input as its target.
-            target = site.targets[site.calls] if site.calls < len(site.targets) else None
-            if target is None or target.shape != t.shape:
-                site.strays += 1
-                target = t
-            see(site, x, target)
-            return t if site.fit is None else site.compute(x)
-
-        return self._hooked(batch, watch)
-
-    def _hooked(self, batch: Any, function: Callable[[Site, Tensor, Tensor], Tensor]) -> Any:
-        """A forward in which function gets a layer's input and its norm's output, and says what is passed on."""
-
-        def hook(site: Site) -> Callable[..., Tensor]:
-            def replace_output(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Tensor) -> Tensor:
-                x = args[0] if args else next(iter(kwargs.values()))
-                result = function(site, x, output if site.norm is None else site.norm.forward(x))
-                site.calls += 1
-                return result
-
-            return replace_output
-
-        # First of all: the model's own hooks see what they would.
-        handles = [site.module.register_forward_hook(hook(site), prepend=True, with_kwargs=True) for site in self.sites]
-        for site in self.sites:
-            site.calls = 0
-        try:
-            return self.forward(self.model, batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _mask(self, batch: Any) -> Tensor | None:
-        if self.mask is None:
-            return None
-        if isinstance(self.mask, str):
-            if not isinstance(batch, Mapping) or self.mask not in batch:
-                raise ValueError(f"derf: mask must be a key of every batch, but {self.mask!r} is not one")
-            found = batch[self.mask]
-        else:
-            found = self.mask(batch)
-        if found is None:
-            return None
-        if not isinstance(found, Tensor):
-            raise TypeError(f"derf: mask must give a tensor, but gave a {type(found).__name__}")
-        return found.bool()
-
-    def _loss(self, output: Any) -> float | None:
-        """The loss that a forward returned, or None."""
-        found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", output)
-        is_number = isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()
-        return float(found) if is_number else None
-
-    def _say(self, what: str) -> None:
-        if self.visible:
-            sys.stderr.write(f"\r\x1b[Kderf: calibrating, {what}" if what else "\r\x1b[K")
-            sys.stderr.flush()
 
 
 def _describe(plan: Plan, sites: list[Site], ran: list[Site], report: CalibrationReport) -> None:

@@ -32,6 +32,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--length", type=int, default=512, help="tokens of a text at most (default: %(default)s)")
     parser.add_argument("--mode", choices=("sequential", "parallel"), default="sequential")
     parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help="of gradient descent on the Derfs alone")
+    parser.add_argument("--min-r2", type=float, default=0.0, metavar="R2", help="norms that a Derf follows less stay")
     parser.add_argument("--include", nargs="+", metavar="PATTERN", help="names of the norms to convert")
     parser.add_argument("--exclude", nargs="+", metavar="PATTERN", help="names of norms that stay")
 
@@ -51,7 +52,8 @@ def calibrate_command(arguments: argparse.Namespace) -> str:
     batches = list(islice(_batches(model, arguments), arguments.batches))
     is_text = isinstance(batches[0] if batches else None, dict) and "attention_mask" in batches[0]
     model, report = calibrate(
-        model, batches, mode=arguments.mode, refine=arguments.refine, mask="attention_mask" if is_text else None,
+        model, batches, mode=arguments.mode, min_r2=arguments.min_r2, refine=arguments.refine,
+        mask="attention_mask" if is_text else None,
         include=arguments.include, exclude=arguments.exclude, return_report=True,
     )  # fmt: skip
     torch.save(model.state_dict(), arguments.out)

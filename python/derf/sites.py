@@ -82,6 +82,10 @@ class Site:
         self.moments.add(e, t, x)
         self.fit = self.moments.fit(self.with_bias)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.inputs, self.outputs, self.fit = [], [], None
+
     def forget_sample(self) -> None:
         """Keep the fit and the centres."""
         self.inputs, self.outputs = [], []
