@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from .convert import MIN_R2
 from .starts import read
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,8 +27,8 @@ WAYS = {
     "sequential": "calibrate, sequential",
     "refined": "calibrate, refine=40",
     "longer": "calibrate, refine=120, 32 batches",
-    "kept": "calibrate, min_r2=0.98, 32 batches",
-    "kept, longer": "calibrate, min_r2=0.98, refine=120, 32 batches",
+    "kept": "calibrate, min_r2={}, 32 batches",
+    "kept, longer": "calibrate, min_r2={}, refine=120, 32 batches",
 }
 
 
@@ -55,7 +56,7 @@ def conversions(rows: list[dict[str, Any]]) -> str:
                     text = (f"{fmean(values):.3f}" if column == 0 else f"{fmean(values):.2f}") if values else ""
                     several = f"{text}, {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else text
                     cells.append(several if len(values) in (0, len(runs)) else f"{several} [{len(values)}]")
-                table.append([words, *cells, str(len(runs))])
+                table.append([words.format(MIN_R2.get(task)), *cells, str(len(runs))])
         parts.append(f"**{title}**\n\n" + markdown(["", "at once", "50 steps", "200 steps", "seeds"], table))
     return "\n\n".join(parts)
 
