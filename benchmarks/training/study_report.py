@@ -86,10 +86,12 @@ def by_property(task: Base, rows: list[Row]) -> dict[str, dict[str, dict[float |
 def properties(task: Base, rows: list[Row]) -> str:
     found = by_property(task, rows)
     chance = [abs(values[1.0] - values[-1.0]) for values in found["sign"].values() if None not in values.values()]
-    parts = [
-        f"One seed, from `derf.start(bound=4)`. −f is f with other signs of the matrices behind it, which start at random, "
-        f"so the columns of the direction show what chance does: up to {max(chance):.0f} points. Less says nothing."
-    ] * bool(chance)
+    parts = ["One seed, from `derf.start(bound=4)`."]
+    if chance:
+        parts[0] += (
+            " −f is f with other signs of the matrices behind it, which start at random: so the columns of Direction "
+            f"differ by chance alone, by up to {max(chance):.0f} points, and a smaller difference says nothing."
+        )
     for name, about in PROPERTIES.items():
         sizes = {size for values in found[name].values() for size in values}
         if sizes:
