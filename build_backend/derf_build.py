@@ -14,12 +14,14 @@ And where that torch has CUDA, the machine has a GPU (or DERF_CUDA=1 asks for CU
 installed: ask for nvcc, which PyPI has. DERF_CUDA=0 never does.
 """
 
+import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +29,6 @@ try:
     import setuptools
     from setuptools import build_meta
     from setuptools.build_meta import (  # noqa: F401  hooks that need no torch
-        build_sdist,
         get_requires_for_build_sdist,
         prepare_metadata_for_build_editable,
         prepare_metadata_for_build_wheel,
@@ -131,6 +132,34 @@ def find_torch():
             sys.path.append(entry)
     say(f"compiling against torch {found['version']} in {found['where']}")
     return nvcc_requirements(found["cuda"])
+
+
+def remake(archive):
+    """Make the archive anew without times, owners and the order of a directory: the same files are the same bytes.
+
+    setuptools' own list of files is left out: it has those that setuptools adds only where it has added them before.
+    """
+    time = int(os.environ.get("SOURCE_DATE_EPOCH", 315532800))  # 1980: a wheel knows no earlier one
+    old = archive.with_suffix(".old")
+    archive.rename(old)
+    with (
+        tarfile.open(old) as files,
+        archive.open("wb") as new,
+        gzip.GzipFile("", "wb", fileobj=new, mtime=time) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as remade,
+    ):
+        for file in sorted((each for each in files if ".egg-info" not in each.name), key=lambda each: each.name):
+            member = tarfile.TarInfo(file.name)
+            member.type, member.size, member.linkname, member.mtime = file.type, file.size, file.linkname, time
+            member.mode = 0o755 if file.isdir() or file.mode & 0o100 else 0o644
+            remade.addfile(member, files.extractfile(file) if file.isfile() else None)
+    old.unlink()
+
+
+def build_sdist(sdist_directory, config_settings=None):
+    name = build_meta.build_sdist(sdist_directory, config_settings)
+    remake(Path(sdist_directory) / name)
+    return name
 
 
 def get_requires_for_build_wheel(config_settings=None):

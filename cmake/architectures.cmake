@@ -3,6 +3,10 @@
 set(_oldest 8.0) # has the conversions to bfloat16
 execute_process(COMMAND ${Nvcc_EXECUTABLE} --list-gpu-arch OUTPUT_VARIABLE _known OUTPUT_STRIP_TRAILING_WHITESPACE)
 string(REPLACE "\n" ";" _known "${_known}")
+set(_common "8.0 9.0 10.0 12.0+PTX")
+if(NOT "compute_120" IN_LIST _known) # before CUDA 12.8
+  set(_common "8.0 9.0+PTX")
+endif()
 
 set(_wanted "$ENV{TORCH_CUDA_ARCH_LIST}")
 set(_from "TORCH_CUDA_ARCH_LIST=${_wanted}")
@@ -17,6 +21,7 @@ endif()
 
 # Sets `result` to CMake's words for the entries of `wanted` that nvcc knows and the kernels run on.
 function(derf_architectures wanted result)
+  string(REPLACE "Common" "${_common}" wanted "${wanted}")
   string(REPLACE "Ampere" "8.0 8.6" wanted "${wanted}")
   string(REPLACE "Ada" "8.9" wanted "${wanted}")
   string(REPLACE "Hopper" "9.0" wanted "${wanted}")
@@ -47,7 +52,7 @@ if(NOT CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
       "nvcc ${Nvcc_VERSION} knows.")
   elseif(NOT CMAKE_CUDA_ARCHITECTURES)
     set(_from "what is in use today")
-    derf_architectures("8.0 9.0 10.0 12.0+PTX" CMAKE_CUDA_ARCHITECTURES)
+    derf_architectures("Common" CMAKE_CUDA_ARCHITECTURES)
   endif()
   message(STATUS "derf: CUDA architectures ${CMAKE_CUDA_ARCHITECTURES}, from ${_from}")
 endif()

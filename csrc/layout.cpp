@@ -119,7 +119,13 @@ void Layout::find_channels_and_groups() {
     --first_;
   }
   if (gate.defined()) {
-    find_gate();
+    // It has one element for each channel, or one that all channels of a group share.
+    int64_t varied = 0, all = 0;
+    for (int64_t dim = first_; dim <= last_; ++dim) {
+      varied += varies(gate, dim);
+      all += input.size(dim) != 1;
+    }
+    gate_is_shared_ = varied == 0 && all != 0;
     if (!gate_alone) {
       parameters.push_back(&gate);
     }
@@ -128,25 +134,6 @@ void Layout::find_channels_and_groups() {
     for (const Tensor* parameter : parameters) {
       group_end_ = varies(*parameter, dim) ? dim + 1 : group_end_;
     }
-  }
-}
-
-// gate has an element for each channel, or one that all channels of a group share; what is between is expanded.
-void Layout::find_gate() {
-  Tensor& gate = kept_[GATE];
-  int64_t varied = 0, all = 0;
-  for (int64_t dim = first_; dim <= last_; ++dim) {
-    varied += varies(gate, dim);
-    all += input.size(dim) != 1;
-  }
-  gate_is_shared_ = varied == 0 && all != 0;
-  if (varied != 0 && varied != all) {
-    const int64_t begin = std::min(last_ + 1 - gate.dim(), first_);
-    auto sizes = input.sizes().slice(begin, last_ + 1 - begin).vec();
-    for (int64_t dim = begin; dim < first_; ++dim) {
-      sizes[dim - begin] = gate.size(dim - begin);
-    }
-    gate = gate.expand(sizes);
   }
 }
 

@@ -33,7 +33,6 @@ class Layout {
   bool varies(const Tensor& parameter, int64_t dim) const;
   bool is_plain_rows();
   void find_channels_and_groups();
-  void find_gate();
   void find_shape();
 
  public:

@@ -20,17 +20,6 @@ def add_pointwise_norm(
     return pointwise_norm(sum, alpha, shift, weight, bias, channel_dim=channel_dim, **options), sum
 
 
-def gradients(of, grads, tensors, /, **options):
-    """Results and gradients of what is present, by autograd; a result whose entry of ``grads`` is None is not used."""
-    leaves = [None if t is None else t.detach().clone().requires_grad_() for t in tensors]
-    results = of(*leaves, **options)
-    used = [(r, g.to(r.dtype)) for r, g in zip(results, grads, strict=True) if g is not None]
-    wanted = [t for t in leaves if t is not None]
-    given = torch.autograd.grad([r for r, _ in used], wanted, [g for _, g in used], allow_unused=True)
-    found = iter(given)
-    return [r.detach() for r in results], [None if t is None else next(found) for t in leaves]
-
-
 def _call(shape, *, channel_dim=-1, alpha=(1,), channels=None, gate=None, shift=True, **options):
     input, residual = torch.randn(2, *shape, dtype=torch.float64)
     scalars = _uniform(0.4, 1.2, *alpha), _uniform(-0.4, 0.4, *alpha) if shift else None

@@ -56,14 +56,6 @@ def pointwise_norm(
     return v if bias is None else v + beside(bias, input, channel_dim)
 
 
-def gradients(of, grad_output, tensors, /, **options):
-    """Output and gradients of what is present, by autograd."""
-    leaves = [None if t is None else t.detach().clone().requires_grad_() for t in tensors]
-    output = of(*leaves, **options)
-    present = iter(torch.autograd.grad(output, [t for t in leaves if t is not None], grad_output.to(output.dtype)))
-    return output.detach(), [None if t is None else next(present) for t in leaves]
-
-
 def _uniform(low, high, *shape):
     return torch.empty(shape, dtype=torch.float64).uniform_(low, high)
 

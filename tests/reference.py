@@ -96,12 +96,25 @@ def derf(input, alpha, shift, weight=None, bias=None, channel_dim=-1):
     return y
 
 
+def differentiated(of, grads, tensors, /, **options):
+    """What ``of`` gives, one result or several, and by autograd the gradients of those tensors that are not None.
+
+    ``grads`` is one or several likewise; a result whose entry there is None is not used.
+    """
+    leaves = [None if t is None else t.detach().clone().requires_grad_() for t in tensors]
+    results = of(*leaves, **options)
+    several = not isinstance(results, torch.Tensor)
+    pairs = zip(results, grads, strict=True) if several else [(results, grads)]
+    used, given = zip(*((r, g.to(r.dtype)) for r, g in pairs if g is not None), strict=True)
+    present = [t for t in leaves if t is not None]
+    found = iter(torch.autograd.grad(used, present, given, allow_unused=several))
+    detached = [r.detach() for r in results] if several else results.detach()
+    return detached, [None if t is None else next(found) for t in leaves]
+
+
 def gradients(grad_output, input, alpha, shift, weight=None, bias=None, channel_dim=-1):
     """Gradients of input, alpha, shift, weight, bias by autograd in the arguments' dtypes (None for what is absent)."""
-    leaves = [None if t is None else t.detach().clone().requires_grad_() for t in (input, alpha, shift, weight, bias)]
-    y = derf(*leaves, channel_dim)
-    present = iter(torch.autograd.grad(y, [t for t in leaves if t is not None], grad_output.to(y.dtype)))
-    return tuple(None if t is None else next(present) for t in leaves)
+    return tuple(differentiated(derf, grad_output, (input, alpha, shift, weight, bias), channel_dim=channel_dim)[1])
 
 
 def double(*tensors):

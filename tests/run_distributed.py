@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from add_reference import add_pointwise_norm as add_reference
-from add_reference import gradients as add_gradients
-from pointwise_reference import SHARDED, STUDIES, gradients
+from pointwise_reference import SHARDED, STUDIES
+from reference import differentiated
 from samples import call
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
@@ -170,7 +170,7 @@ def every_layout_of_the_family(rank, size, mesh):
             tensors, options = SHARDED[name]()
             options = options | {"function": function, **STUDIES["all"]}
             grad_output = torch.randn(tensors[0].shape, dtype=torch.float64)
-            output, expected = gradients(derf.functional.pointwise_norm, grad_output, tensors, **options)
+            output, expected = differentiated(derf.functional.pointwise_norm, grad_output, tensors, **options)
             for dim in range(tensors[0].dim()):
                 parts = [
                     None if t is None else distribute_tensor(t.detach(), mesh, [placed(t, i, dim, tensors[0])])
@@ -199,7 +199,7 @@ def residuals_with_every_gate(rank, size, mesh):
         tensors = [x, residual, numbers(1), numbers(1), numbers(8), numbers(8), gate and numbers(*gate)]
         grads = numbers(2, 4, 4, 8)
         names = ("input", "residual", "alpha", "shift", "weight", "bias", "gate")
-        results, expected = add_gradients(add_reference, grads, tensors)
+        results, expected = differentiated(add_reference, grads, tensors)
         for dim in range(3):
             parts = [
                 None if t is None else distribute_tensor(t, mesh, [placed(t, 1 if t.numel() == 1 else 3, dim, x)])
@@ -260,7 +260,7 @@ def what_lies_elsewhere_is_moved(rank, size, mesh):
             None if t is None else distribute_tensor(t, mesh, [WHOLE if i else Shard(1)]) for i, t in enumerate(given)
         ]
         leaves = [t.requires_grad_() for t in parts if t is not None]
-        expected = gradients(derf.functional.pointwise_norm, torch.ones_like(x), given, function="isru")
+        expected = differentiated(derf.functional.pointwise_norm, torch.ones_like(x), given, function="isru")
         result = derf.functional.pointwise_norm(*parts, function="isru")
         close(result.full_tensor(), expected[0])
         found = torch.autograd.grad(result.sum(), leaves)

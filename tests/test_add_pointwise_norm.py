@@ -9,9 +9,9 @@ import cuda_on_host
 import derf
 import pytest
 import torch
-from add_reference import CALLS, NAMES, add_pointwise_norm, gate_beside, gradients
+from add_reference import CALLS, NAMES, add_pointwise_norm, gate_beside
 from pointwise_reference import FUNCTIONS
-from reference import same_bits
+from reference import differentiated, double, same_bits
 from samples import FLOATS, SIXTEEN_BITS, dtype_name
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jacfwd, jacrev, vmap
@@ -50,10 +50,10 @@ def random_grads(input, sum_dtype=None):
 
 def compare(tensors, tolerance, used=(True, True), of=mine, **options):
     """Results and gradients beside the formula in float64, where both results, or one of them, are used."""
-    wide = [None if t is None else t.double() for t in tensors]
+    wide = double(*tensors)
     grads = [g if u else None for g, u in zip(random_grads(tensors[0], tensors[1].dtype), used, strict=True)]
-    results, found = gradients(of, grads, tensors, **options)
-    truths, expected = gradients(add_pointwise_norm, [g if g is None else g.double() for g in grads], wide, **options)
+    results, found = differentiated(of, grads, tensors, **options)
+    truths, expected = differentiated(add_pointwise_norm, double(*grads), wide, **options)
     assert results[0].dtype == tensors[0].dtype and results[1].dtype == tensors[1].dtype
     every = ("output", "sum", *NAMES), (*results, *found), (*truths, *expected), (*tensors[:2], *tensors)
     for name, a, b, t in zip(*every, strict=True):
@@ -140,7 +140,7 @@ def test_bits_of_the_backward(call, dtype, function, device):
     tensors, options = call()
     tensors = moved(tensors, device, dtype)
     grads = random_grads(tensors[0])
-    (_, ours), (_, theirs) = (gradients(f, grads, tensors, function=function, **options) for f in (mine, unfused))
+    (_, ours), (_, theirs) = (differentiated(f, grads, tensors, function=function, **options) for f in (mine, unfused))
     for name, a, b in zip(NAMES[:6], ours, theirs, strict=False):
         if a is not None and (tensors[6] is None or name in ("input", "residual")):
             assert_same_bits(a, b, name, device)
@@ -175,9 +175,9 @@ def test_results_do_not_depend_on_the_number_of_threads(dtype, threads, set_thre
         tensors = (*torch.randn(2, *shape), torch.ones(1), torch.zeros(1), *torch.randn(2, channels), torch.randn(gate))
         tensors, grads = [t.to(dtype) for t in tensors], random_grads(tensors[0])
         set_threads(2)
-        expected = gradients(mine, grads, tensors, **options)
+        expected = differentiated(mine, grads, tensors, **options)
         set_threads(threads)
-        found = gradients(mine, grads, tensors, **options)
+        found = differentiated(mine, grads, tensors, **options)
         for ours, theirs in zip(found, expected, strict=True):
             assert all(same_bits(a, b) for a, b in zip(ours, theirs, strict=True))
 
@@ -210,7 +210,7 @@ def test_layouts(name, input, residual, device):
     grads = grads[0].transpose(-1, -2).contiguous().transpose(-1, -2), LAYOUTS["strided"](grads[1])
     leaves = [t.detach().requires_grad_() for t in tensors]
     found = torch.autograd.grad(mine(*leaves, **options), leaves, grads)
-    _, expected = gradients(mine, grads, plain, **options)
+    _, expected = differentiated(mine, grads, plain, **options)
     for ours, truth in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, truth, **EXACT)
 
@@ -233,7 +233,7 @@ def test_non_finite(function, dtype, device):
     alpha, weight = torch.ones(1, device=device).to(dtype), torch.full((7,), 3.0, device=device).to(dtype)
     tensors = input, residual, alpha, None, weight, None, None
     grads = torch.ones_like(input), torch.ones_like(input)
-    (ours, found), (theirs, expected) = (gradients(f, grads, tensors, function=function) for f in (mine, unfused))
+    (ours, found), (theirs, expected) = (differentiated(f, grads, tensors, function=function) for f in (mine, unfused))
     # The unfused sequence rounds a 16-bit gradient twice.
     twice = torch.finfo(dtype).eps if dtype in SIXTEEN_BITS else 0
     for a, b in zip([*ours, *found[:2]], [*theirs, *expected[:2]], strict=True):

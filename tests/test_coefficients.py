@@ -2,20 +2,10 @@
 bound, against 60-digit arithmetic.
 """
 
-import importlib.util
-import pathlib
 import re
 
 import pytest
-
-FUNCTIONS = pathlib.Path(__file__).parent.parent / "csrc" / "functions"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, FUNCTIONS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from coefficient_scripts import FUNCTIONS, script
 
 
 @pytest.mark.parametrize(

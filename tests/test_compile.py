@@ -4,8 +4,7 @@ import derf
 import pytest
 import torch
 from pointwise_reference import CALLS, FUNCTIONS, STUDIES, pointwise_norm
-from pointwise_reference import gradients as gradients_by_autograd
-from reference import derf64, gradients64, same_bits
+from reference import derf64, differentiated, gradients64, same_bits
 from samples import DTYPES, call, dtype_name, grad_like, learned
 from tolerance import assert_forward, assert_gradients
 from torch import nn
@@ -296,7 +295,7 @@ def test_decompositions_of_the_family(call, function, device):
     graph.graph.eliminate_dead_code()  # what is written into, until functionalization
     others = {op for op in operators_in(graph.graph) if torch.Tag.core not in op.tags}
     assert not others, others
-    truth = gradients_by_autograd(pointwise_norm, torch.ones(tensors[0].shape).double(), tensors, **options)[1]
+    truth = differentiated(pointwise_norm, torch.ones(tensors[0].shape).double(), tensors, **options)[1]
     for mine, expected in zip(graph(*tensors), truth, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-11, atol=1e-11)
 

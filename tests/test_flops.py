@@ -1,15 +1,12 @@
 """FLOPs that PyTorch's counter finds in a Derf, and in a LayerNorm on the same terms."""
 
-import re
-from pathlib import Path
-
 import derf
 import pytest
 import torch
+from coefficient_scripts import script
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-SOURCE = Path(__file__).resolve().parent.parent / "csrc" / "functions" / "erf.h"
 SHAPE = (5, 3, 8)
 ELEMENTS = 5 * 3 * 8
 # By hand, for an element. alpha x + s; erf as u + u p(t) with p of degree 6, in sums of gradients as p(t) alone; its
@@ -68,15 +65,15 @@ def test_the_counter_of_torch_is_left_as_it_was():
     assert counter.get_total_flops() == 0
 
 
-@pytest.mark.skipif(not SOURCE.exists(), reason="sources are not beside the tests")
 def test_the_polynomials_are_those_of_the_kernels():
-    text = SOURCE.read_text()
-    (value,) = re.findall(r"ErfValue<float, 8, (\d+)>", text)
-    (in_sums,) = re.findall(r"ErfCentral<8, (\d+), false>", text)
-    (slope,) = re.findall(r"ErfSlope<float, 8, is_short \? \d+ : (\d+), is_short>", text)
-    assert derf.flops.ERF == ERF == 2 * int(value) + 6
-    assert derf.flops.ERF_IN_SUMS == IN_SUMS == 2 * int(in_sums) + 3
-    assert derf.flops.SLOPE == SLOPE == 2 * int(slope) + 7
+    made = script("coefficients")
+    # For AVX2, which alone takes 8 pieces: the number of lanes.
+    (value,) = (degree for ctype, pieces, degree, *_ in made.VALUE if (ctype, pieces) == ("float", 8))
+    (in_sums,) = (degree for pieces, degree, *_ in made.CENTRAL if pieces == 8)
+    (slope,) = (degree for *kind, degree, short, _ in made.SLOPE if kind == ["float", 8] and not short)
+    assert derf.flops.ERF == ERF == 2 * value + 6
+    assert derf.flops.ERF_IN_SUMS == IN_SUMS == 2 * in_sums + 3
+    assert derf.flops.SLOPE == SLOPE == 2 * slope + 7
 
 
 # By hand from the formulas, for an element; a square root counts as one, an exponential as its polynomial.

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -331,6 +332,42 @@ def test_build_refuses_a_wrong_environment(setting, message, tmp_path):
     assert message in " ".join(result.stderr.split()), result.stderr
 
 
+def test_what_the_build_requires_is_bounded_and_here_within_the_bounds():
+    packaging = pytest.importorskip("packaging.requirements")
+    (line,) = re.findall(r"^requires = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.M)
+    requires = [packaging.Requirement(each) for each in json.loads(line)]
+    assert {each.name for each in requires} == {"setuptools", "cmake", "ninja"}
+    for each in requires:
+        assert {bound.operator for bound in each.specifier} == {">=", "<"}, each
+        assert importlib.metadata.version(each.name) in each.specifier
+
+
+def sdist(sources, out, **environment):
+    """The source distribution that the backend in these sources makes of them."""
+    code = "import sys; sys.path.insert(0, 'build_backend'); import derf_build; derf_build.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", code, out, cwd=sources, env={**os.environ, **environment}, check=True)
+    (archive,) = out.iterdir()
+    return archive
+
+
+def test_a_source_distribution_is_the_same_bytes_each_time(tmp_path):
+    """From the sources of a working tree, and from what it holds itself: other times, other owners, another folder."""
+    pytest.importorskip("setuptools")
+    ignored = shutil.ignore_patterns(".*", "build", "__pycache__", "*.so", "*.egg-info")
+    shutil.copytree(ROOT, tmp_path / "tree", ignore=ignored)
+    (tmp_path / "tree" / "setup.py").chmod(0o600)
+    first = sdist(tmp_path / "tree", tmp_path / "first")
+    with tarfile.open(first) as archive:
+        archive.extractall(tmp_path)
+    (unpacked,) = tmp_path.glob("derf-*")
+    assert {"PKG-INFO", "setup.py", "csrc", "tests", "python"} <= {path.name for path in unpacked.iterdir()}
+    (unpacked / "setup.py").touch()
+    assert sdist(unpacked, tmp_path / "second").read_bytes() == first.read_bytes()
+    later = sdist(unpacked, tmp_path / "later", SOURCE_DATE_EPOCH="1600000000")
+    with tarfile.open(later) as archive:
+        assert {member.mtime for member in archive} == {1600000000}
+
+
 # CUDA
 
 
@@ -370,21 +407,31 @@ def test_build_asks_for_nvcc_where_it_is_wanted_and_missing(backend, wish, cuda,
         ("7.5 8.6", "86-real"),
         ("Hopper 12.0", "90-real;120-real"),
         ("9.0a", "90a-real"),
+        ("Common", "80-real;90-real;120"),
         ("", "80-real;90-real;120"),  # of the default ones, those that this nvcc knows
         ("7.0", "names no architecture"),
         ("90", "must hold entries like 9.0"),
     ],
 )
 def test_architectures(wanted, architectures, tmp_path):
+    said = architectures_for(wanted, (75, 80, 86, 90, 120), tmp_path)
+    if "nvidia-smi" in said or (not wanted and shutil.which("nvidia-smi")):
+        pytest.skip("this machine has a GPU of its own to compile for")
+    assert (f"CUDA architectures {architectures}," if "-real" in architectures else architectures) in said
+
+
+def test_common_architectures_of_an_older_nvcc(tmp_path):
+    """A GPU that it does not know compiles the intermediate code of the newest one that it knows."""
+    assert "CUDA architectures 80-real;90," in architectures_for("Common", (75, 80, 86, 90), tmp_path)
+
+
+def architectures_for(wanted, known, tmp_path):
     cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\nprintf 'compute_75\\ncompute_80\\ncompute_86\\ncompute_90\\ncompute_120\\n'\n")
+    nvcc.write_text("#!/bin/sh\n" + "".join(f"echo compute_{number}\n" for number in known))
     nvcc.chmod(0o755)
     environment = {k: v for k, v in os.environ.items() if k != "CUDAARCHS"}
     environment |= {"TORCH_CUDA_ARCH_LIST": wanted, "PATH": "/usr/bin:/bin"}
     script = ROOT / "cmake" / "architectures.cmake"
     result = run(cmake, f"-DNvcc_EXECUTABLE={nvcc}", "-DNvcc_VERSION=13.0", "-P", script, env=environment)
-    said = " ".join((result.stdout + result.stderr).split())
-    if "nvidia-smi" in said or (not wanted and shutil.which("nvidia-smi")):
-        pytest.skip("this machine has a GPU of its own to compile for")
-    assert (f"CUDA architectures {architectures}," if "-real" in architectures else architectures) in said
+    return " ".join((result.stdout + result.stderr).split())

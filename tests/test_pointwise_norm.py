@@ -6,8 +6,8 @@ import re
 import derf
 import pytest
 import torch
-from pointwise_reference import CALLS, FUNCTIONS, NAMES, STUDIES, gradients, pointwise_norm
-from reference import same_bits
+from pointwise_reference import CALLS, FUNCTIONS, NAMES, STUDIES, pointwise_norm
+from reference import differentiated, same_bits
 from samples import FLOATS, dtype_name
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jacfwd, jacrev, vmap
@@ -29,8 +29,8 @@ def compare(tensors, tolerance, **options):
     """Output and gradients beside the formula in float64."""
     wide = [None if t is None else t.double() for t in tensors]
     grad_output = torch.randn(wide[0].shape, dtype=torch.float64).to(wide[0].device)
-    output, found = gradients(mine, grad_output.to(tensors[0].dtype), tensors, **options)
-    truth, expected = gradients(pointwise_norm, grad_output.to(tensors[0].dtype).double(), wide, **options)
+    output, found = differentiated(mine, grad_output.to(tensors[0].dtype), tensors, **options)
+    truth, expected = differentiated(pointwise_norm, grad_output.to(tensors[0].dtype).double(), wide, **options)
     every = ("output", *NAMES), (output, *found), (truth, *expected), (tensors[0], *tensors)
     for name, a, b, t in zip(*every, strict=True):
         if a is not None:
@@ -96,7 +96,7 @@ def test_defaults_are_the_operators():
 def test_infinities_give_limits_and_no_gradient_of_nothing(function, device):
     input = torch.tensor([torch.inf, -torch.inf, 1e30, -1e30, torch.nan], device=device)
     alpha, weight = torch.ones(1, device=device), torch.full((5,), 3.0, device=device)
-    output, found = gradients(
+    output, found = differentiated(
         lambda x, a, w: mine(x, a, weight=w, function=function), torch.ones(5, device=device), (input, alpha, weight)
     )
     torch.testing.assert_close(output, 3 * torch.tensor([1, -1, 1, -1, torch.nan], device=device), equal_nan=True)

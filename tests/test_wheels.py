@@ -12,9 +12,14 @@ from pathlib import Path
 
 import derf
 import pytest
+import torch
 from derf import _library
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from tools.wheels import log  # noqa: E402
+from tools.wheels.compile import CPU_KERNELS  # noqa: E402
+
 LIBRARY = _library.library()
 WHEEL = f"derf-{derf.__version__}-py3-none-manylinux_2_28_{platform.machine()}.whl"
 
@@ -93,6 +98,81 @@ def test_refuses_two_for_one_torch(tmp_path):
     result = pack(tmp_path, LIBRARY, again)
     assert result.returncode == 2
     assert "A wheel holds one library for a torch, all for one processor; given were: " in result.stderr
+
+
+def test_refuses_kernels_that_call_torch(tmp_path):
+    """Those of one torch are linked into the libraries for all."""
+    source, compiled = tmp_path / "kernels.cpp", tmp_path / "kernels.o"
+    source.write_text("namespace c10 { struct Error { void add() const; }; } void f(c10::Error x) { x.add(); }")
+    subprocess.run([os.environ.get("CXX", "c++"), "-c", source, "-o", compiled], check=True)
+    script = (
+        "import pathlib, sys; from tools.wheels.compile import check_calls_no_torch as c; c(pathlib.Path(sys.argv[1]))"
+    )
+    result = run("-c", script, compiled, cwd=ROOT)
+    assert f"ValueError: {compiled} calls _ZNK3c105Error3addEv: " in result.stderr
+    source.write_text("namespace c10 { struct Error; } void f(const c10::Error*) {}")  # a name alone is none
+    subprocess.run([os.environ.get("CXX", "c++"), "-c", source, "-o", compiled], check=True)
+    assert run("-c", script, compiled, cwd=ROOT).returncode == 0
+
+
+def test_links_compiled_kernels_last(tmp_path):
+    """The linker keeps the first of equal inline functions, which every processor must be able to run."""
+    isas = CPU_KERNELS[platform.machine()]
+    compiled = [tmp_path / "CMakeFiles" / "derf.dir" / "csrc" / "cpu" / f"kernels_{isa}.cpp.o" for isa in isas]
+    compiled[0].parent.mkdir(parents=True)
+    for file in compiled:
+        file.touch()
+    build = tmp_path / "build"
+    settings = [
+        f"-DTORCH_DIR={Path(torch.__file__).parent}",
+        "-DLibTorch_WITHOUT_CUDA=ON",
+        f"-DDERF_KERNELS=/none;{tmp_path}",
+    ]
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    subprocess.run(["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *settings], check=True, env=environment)
+    command = ["ninja", "-C", build, "-t", "commands"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    *compiles, link = [line for line in said.splitlines() if " -o " in line]
+    assert not any("csrc/cpu/kernels_" in line for line in compiles)
+    objects = [word for word in link.split() if word.endswith(".o")]
+    assert len(objects) > len(compiled)
+    assert objects[-len(compiled) :] == [str(file) for file in compiled]
+
+
+def test_refuses_an_editable_derf(dist, tmp_path):
+    """Which the wheel would replace."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (site,) = environment.glob("lib/python*/site-packages")
+    info = site / "derf-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: derf\nVersion: 0\n")
+    (info / "direct_url.json").write_text('{"url": "file:///sources", "dir_info": {"editable": true}}')
+    python = environment / "bin" / "python"
+    result = run("-m", "tools.wheels", "try", dist / WHEEL, "--python", python, cwd=ROOT)
+    assert result.returncode == 2
+    assert f"{python} has an editable derf, which the wheel would replace. Name another environment." in result.stderr
+
+
+def test_log(tmp_path):
+    """What each part took, added up over runs."""
+    before = 0
+    for _ in range(2):
+        with log.compiling(tmp_path):
+            subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True)
+        took = log.facts(tmp_path)["compiled"]
+        assert took > before
+        before = took
+    library = tmp_path / "cpu" / "libderf_torch2_7_cpu.so"
+    library.parent.mkdir()
+    library.write_bytes(bytes(2_000_000))
+    with zipfile.ZipFile(tmp_path / "derf.whl", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(f"derf/{library.name}", bytes(1_500_000))
+        archive.writestr("derf/libderf_torch2_8_cpu.so", bytes(100))
+    log.note_libraries(tmp_path, tmp_path / "derf.whl")
+    log.note(tmp_path, installed=1.23)
+    *_, row = log.table({"2.7.1": tmp_path}).splitlines()
+    assert row == f"| 2.7.1 | {took:.1f} | 2.0 | 1.5 | 1.2 |  |  |"
 
 
 def test_refuses_a_library_that_looks_elsewhere(tmp_path):

@@ -34,8 +34,9 @@ class Studied {
   // An increasing function of an interval.
   template <class F>
   static R increasing(const R& u, const F& f) {
-    R r(f(u.low), f(u.high));
-    r.nan = u.nan;
+    R r = u;
+    r.low = f(u.low);
+    r.high = f(u.high);
     return r;
   }
 
@@ -58,6 +59,10 @@ class Studied {
     const bool wide = !(width < 1e-4);
     R value(std::min(low.value, high.value), std::max(low.value, high.value));
     R slope(std::min(low.slope, high.slope), std::max(low.slope, high.slope));
+    if (u.has(0)) {  // where the slope of some has an edge
+      const Real edge = evaluate(f_, Real(0)).slope;
+      slope = R(std::min(slope.low, edge), std::max(slope.high, edge));
+    }
     if (wide) {
       slope = R(std::min<Real>(slope.low, -1.2), std::max<Real>(slope.high, 3));
     } else {
@@ -105,12 +110,11 @@ class Studied {
     const R &v = of_f.first, &s = of_f.second;  // clang 14 captures no structured bindings
     const bool exact = u.low == u.high && std::isinf(u.low);
     const auto with_error = [&](Real relative, Real absolute) {
-      const Real most = v.magnitude();
-      return exact || std::isinf(most) ? v.rounded(p_, 4) : v.widened(relative * most + absolute).rounded(p_);
+      return exact ? v.rounded(p_, 4) : v.widened(relative * v.finite_magnitude() + absolute).rounded(p_);
     };
     const R value = mixed(with_error(t_.value, t_.value_absolute), u);
     const R in_backward = mixed(with_error(t_.value, t_.value_in_backward), u);
-    R slope = exact || std::isinf(s.magnitude()) ? s : s.widened(t_.slope * std::max<Real>(s.magnitude(), 0x1p-20));
+    R slope = exact ? s : s.widened(t_.slope * std::max<Real>(s.finite_magnitude(), 0x1p-20));
     if (c_.dead_zone != 0) {
       const Real d(c_.dead_zone);
       if (u.low >= d || u.high <= -d) {

@@ -34,7 +34,13 @@ struct Range {
 
   bool has(Real x) const { return number && low <= x && x <= high; }
   bool has_infinity() const { return number && (low == -inf || high == inf); }
+  bool is_infinity() const { return number && low == high && std::isinf(low); }
   Real magnitude() const { return number ? std::max(std::fabs(low), std::fabs(high)) : 0; }
+  // Of the ends that are finite: what an error of the others adds to lies beyond them anyway.
+  Real finite_magnitude() const {
+    const auto of = [](Real x) { return std::isfinite(x) ? std::fabs(x) : 0; };
+    return number ? std::max(of(low), of(high)) : 0;
+  }
 
   // With 0 as well.
   Range or_zero() const {
@@ -87,9 +93,12 @@ struct Range {
     return r;
   }
   friend Range operator*(const Range& a, const Range& b) {
+    // A product of ends is NaN for 0 and infinity. 0 times what is finite beside that infinity is 0.
+    const bool finite = !a.is_infinity() && !b.is_infinity();
     Range r(inf, -inf);
-    for (const Real x : {a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high}) {
-      if (x == x) {
+    for (const Real product : {a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high}) {
+      if (product == product || finite) {
+        const Real x = product == product ? product : 0;
         r.low = std::min(r.low, x);
         r.high = std::max(r.high, x);
       }
@@ -110,7 +119,7 @@ class Sum {
  public:
   void add(const Range<Real>& term) {
     total_ = total_ + term;
-    magnitudes_ += std::isinf(term.magnitude()) ? 0 : term.magnitude();
+    magnitudes_ += term.finite_magnitude();
     ++terms_;
   }
   Range<Real> result(const Precision& p) const {

@@ -276,7 +276,7 @@ MUTANTS = [
     ),
     Mutant("an expanded input is taken as it lies", LAYOUT, "!input.is_non_overlapping_and_dense()", "false", LAYOUTS),
     Mutant("alpha of more dimensions than weight", LAYOUT, "last_ + 1 - first_ < least", "false", FAMILY),
-    Mutant("a gate of some channels", LAYOUT, "varied != 0 && varied != all", "false", ADD),
+    Mutant("a gate of some channels is shared by all", LAYOUT, "varied == 0", "varied != all", ADD),
     Mutant(
         "strided parameters are taken as they lie",
         LAYOUT,
@@ -301,10 +301,11 @@ MUTANTS = [
     Mutant(
         "out that overlaps input in part",
         "csrc/check_results.cpp",
-        "at::get_overlap_status(out, input) != at::MemOverlapStatus::Partial",
+        "!may_overlap(out, input)",
         "true",
         OUT,
     ),
+    Mutant("out whose elements overlap", "csrc/check_results.cpp", "step <= reach", "step == 0", OUT),
     Mutant("out that overlaps weight", "csrc/check_results.cpp", "!may_overlap(out, operands[i])", "true", OUT),
     Mutant("a scale of 0", "csrc/check_results.cpp", "values[i] > 0", "values[i] >= 0", QUANTIZED),
     # Autograd and the composite

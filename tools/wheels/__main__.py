@@ -2,33 +2,48 @@
 
 import argparse
 import platform
+import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .torches import ARCHITECTURES, TORCHES, cuda_version, environment, fetch, same_major
+from . import log
+from .torches import ARCHITECTURES, TORCHES, cuda_version, environment, fetch, major, newest_torch, nvcc_of_majors, uv
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = Path(__file__).with_name("smoke.py")
 
 
-def compile_command(arguments: argparse.Namespace) -> list[Path]:
-    """Libraries for each torch, with what it took."""
-    from .compile import compile_libraries
+def folder_of(arguments: argparse.Namespace, what: str) -> Path:
+    """Where a torch of the matrix and what is compiled for it lie, or kernels."""
+    return arguments.work.resolve() / f"{what}-{arguments.architecture}"
 
-    found = []
+
+def compile_command(arguments: argparse.Namespace) -> list[Path]:
+    """Libraries for each torch. What an earlier run has compiled is not compiled again."""
+    from .compile import compile_kernels, compile_libraries
+
+    nvccs, kernels, found = nvcc_of_majors(arguments.nvcc), {}, []
+
+    def kernels_for(cuda: str | None) -> Path:  # a major version, or None for those of the CPU
+        if cuda not in kernels:
+            version = newest_torch(cuda)
+            torch = fetch(version, arguments.architecture, folder_of(arguments, version))
+            folder = folder_of(arguments, f"kernels-cu{cuda}" if cuda else "kernels")
+            with log.compiling(folder):
+                kernels[cuda] = compile_kernels(torch, arguments.architecture, folder, cuda=nvccs.get(cuda))
+        return kernels[cuda]
+
     for version in arguments.torch:
-        start = time.perf_counter()
-        folder = arguments.work.resolve() / f"{version}-{arguments.architecture}"
+        folder = folder_of(arguments, version)
         torch = fetch(version, arguments.architecture, folder)
-        fetched = time.perf_counter()
-        nvcc = next((nvcc for nvcc in arguments.nvcc if same_major(nvcc, cuda_version(torch))), None)
-        new = compile_libraries(torch, arguments.architecture, folder, cuda=nvcc)
-        seconds = time.perf_counter()
-        sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in new)
-        took = f"fetched in {fetched - start:.0f} s, compiled in {seconds - fetched:.0f} s"
-        print(f"torch {version}: {took}: {sizes}", flush=True)
+        cuda = major(cuda_version(torch))
+        linked = [kernels_for(each) for each in ([None, cuda] if cuda in nvccs else [None])]
+        with log.compiling(folder):
+            new = compile_libraries(torch, arguments.architecture, folder, cuda=nvccs.get(cuda), kernels=linked)
+        print(f"torch {version}: {', '.join(file.name for file in new)}", flush=True)
         found += new
     return found
 
@@ -45,26 +60,52 @@ def pack_command(arguments: argparse.Namespace) -> Path:
     return wheel
 
 
-def try_wheel(wheel: Path, python: Path, *, demo: bool) -> None:
-    """Install the wheel where an interpreter is, and run the smoke test there."""
-    pip = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python]
-    start = time.perf_counter()
-    subprocess.run([*pip, "--no-deps", "--reinstall-package", "derf", wheel], check=True)
-    print(f"{python}: installed in {time.perf_counter() - start:.1f} s", flush=True)
-    subprocess.run([python, "-I", SMOKE], check=True)  # isolated: the sources here are not what is tried
+def try_wheel(wheel: Path, python: Path, *, demo: bool) -> dict[str, float]:
+    """Install the wheel where an interpreter is, run the smoke test there, and return the seconds that each took.
+
+    Raises:
+        ValueError: if derf is installed there as editable, which the wheel would replace.
+    """
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    listed = subprocess.run([*pip, "list", "--editable"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    if re.search(r"^derf ", listed, re.M):
+        raise ValueError(f"{python} has an editable derf, which the wheel would replace. Name another environment.")
+    subprocess.run([*pip, "uninstall", "-qq", "--yes", "derf"], check=True)
+    steps = {
+        "installed": [*pip, "install", "--quiet", wheel],
+        "smoke": [python, "-I", SMOKE],  # isolated: the sources here are not what is tried
+    }
     if demo:
-        subprocess.run([*pip, f"{wheel}[demo]"], check=True)
+        uv("pip", "install", "--quiet", "--python", python, f"{wheel}[demo]")
         figure = python.parent.parent / "derf_demo.png"
-        subprocess.run([python, "-I", "-m", "derf.demo", "--steps", "50", "--out", figure], check=True)
+        steps["demo"] = [python, "-I", "-m", "derf.demo", "--steps", "50", "--out", figure]
+    took = {}
+    for name, step in steps.items():
+        start = time.perf_counter()
+        subprocess.run(step, check=True)
+        took[name] = time.perf_counter() - start
+    print(f"{python}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in took.items())}", flush=True)
+    return took
 
 
 def try_command(arguments: argparse.Namespace) -> None:
-    """The smoke test in each environment."""
-    pythons = [*arguments.python]
+    """The smoke test in each environment. Those made for it are removed when it passes: each takes some 5 GB."""
+    wheel = arguments.wheel.resolve()
+    for python in arguments.python:
+        try_wheel(wheel, python, demo=arguments.demo)
     for version in arguments.torch:
-        pythons.append(environment(arguments.work.resolve() / f"try-{version}", version))
-    for python in pythons:
-        try_wheel(arguments.wheel.resolve(), python, demo=arguments.demo)
+        folder = folder_of(arguments, version)
+        made = folder / "environment"
+        log.note(folder, **try_wheel(wheel, environment(made, version), demo=arguments.demo))
+        shutil.rmtree(made)
+
+
+def emulate_command(arguments: argparse.Namespace) -> None:
+    """The smoke test on an emulated processor."""
+    from .emulate import try_emulated
+
+    for version in arguments.torch:
+        try_emulated(arguments.wheel.resolve(), version, SMOKE, arguments.work.resolve() / "emulated")
 
 
 def hub_command(arguments: argparse.Namespace) -> None:
@@ -79,8 +120,12 @@ def release_command(arguments: argparse.Namespace) -> None:
     arguments.libraries = compile_command(arguments)
     subprocess.run([sys.executable, "-m", "build", "--sdist", "--outdir", arguments.out, ROOT], check=True)
     arguments.wheel, arguments.python = pack_command(arguments), []
+    for version in arguments.torch:
+        log.note_libraries(folder_of(arguments, version), arguments.wheel)
     if arguments.architecture == platform.machine():
         try_command(arguments)
+    rows = [*arguments.torch, "kernels", "kernels-cu12", "kernels-cu13"]
+    print(log.table({row: folder for row in rows if (folder := folder_of(arguments, row)).exists()}))
 
 
 def main() -> None:
@@ -98,24 +143,28 @@ def main() -> None:
     trying.add_argument("--demo", action="store_true", help="python -m derf.demo --steps 50 too")
 
     command = commands.add_parser("compile", parents=[compiling, working], help="libraries for torches")
-    command.add_argument("torch", nargs="*", default=TORCHES, help="versions (all of the matrix)")
+    command.add_argument("torch", nargs="*", default=list(TORCHES), help="versions (all of the matrix)")
     command = commands.add_parser("pack", parents=[writing], help="a wheel of libraries that are there")
     command.add_argument("libraries", nargs="+", type=Path, metavar="LIBRARY")
     command = commands.add_parser("try", parents=[working, trying], help="install the wheel beside a torch and use it")
     command.add_argument("wheel", type=Path)
     command.add_argument("--torch", nargs="*", default=(), help="versions to make environments for")
     command.add_argument("--python", nargs="*", type=Path, default=(), help="interpreters that have a torch")
+    command = commands.add_parser("emulate", parents=[working], help="try a wheel for 64-bit Arm in QEMU")
+    command.add_argument("wheel", type=Path)
+    command.add_argument("--torch", nargs="+", required=True, help="versions, without CUDA on PyPI: before 2.11")
     command = commands.add_parser("hub", help="lay a wheel out for Hugging Face's kernels library")
     command.add_argument("wheel", type=Path)
     command.add_argument("out", type=Path, help="the repository, in which build/ is written")
     command = commands.add_parser("release", parents=[compiling, working, writing, trying], help="all of it")
-    command.add_argument("torch", nargs="*", default=TORCHES, help="versions (all of the matrix)")
+    command.add_argument("torch", nargs="*", default=list(TORCHES), help="versions (all of the matrix)")
 
     arguments = parser.parse_args()
     run = {
         "compile": compile_command,
         "pack": pack_command,
         "try": try_command,
+        "emulate": emulate_command,
         "hub": hub_command,
         "release": release_command,
     }

@@ -40,7 +40,16 @@ def pack(libraries: list[Path], out: Path) -> Path:
         _python("wheel", "pack", content, "--dest-dir", packed)
         (wheel,) = packed.glob("*.whl")
         exclude = [word for library in FROM_TORCH for word in ("--exclude", library)]
-        _python("auditwheel", "repair", "--only-plat", "--plat", tag.split("-")[2], *exclude, "--wheel-dir", out, wheel)
+        repaired = Path(work, "repaired")
+        native = architecture == platform.machine()  # auditwheel takes no platform of another processor, but finds it
+        plat = f"{MANYLINUX}_{architecture}" if native else "auto"
+        _python("auditwheel", "repair", "--only-plat", "--plat", plat, *exclude, "--wheel-dir", repaired, wheel)
+        (wheel,) = repaired.glob("*.whl")
+        glibc = re.search(r"-manylinux_(\d+)_(\d+)_\w+$", wheel.stem)
+        if not glibc or (int(glibc[1]), int(glibc[2])) > (2, 28):
+            raise ValueError(f"auditwheel finds {wheel.name}, which is not for {MANYLINUX}.")
+        _python("wheel", "tags", "--remove", "--platform-tag", f"{MANYLINUX}_{architecture}", wheel)
+        shutil.copy(repaired / f"{'-'.join(wheel.name.split('-')[:2])}-{tag}.whl", out)
     (wheel,) = out.glob(f"derf-*-{tag}.whl")
     return wheel
 
