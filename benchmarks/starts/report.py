@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from .convert import MIN_R2
 from .starts import read
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,8 +27,8 @@ WAYS = {
     "sequential": "calibrate, sequential",
     "refined": "calibrate, refine=40",
     "longer": "calibrate, refine=120, 32 batches",
-    "kept": "calibrate, min_r2=0.98, 32 batches",
-    "kept, longer": "calibrate, min_r2=0.98, refine=120, 32 batches",
+    "kept": "calibrate, min_r2={}, 32 batches",
+    "kept, longer": "calibrate, min_r2={}, refine=120, 32 batches",
 }
 
 
@@ -55,7 +56,7 @@ def conversions(rows: list[dict[str, Any]]) -> str:
                     text = (f"{fmean(values):.3f}" if column == 0 else f"{fmean(values):.2f}") if values else ""
                     several = f"{text}, {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else text
                     cells.append(several if len(values) in (0, len(runs)) else f"{several} [{len(values)}]")
-                table.append([words, *cells, str(len(runs))])
+                table.append([words.format(MIN_R2.get(task)), *cells, str(len(runs))])
         parts.append(f"**{title}**\n\n" + markdown(["", "at once", "50 steps", "200 steps", "seeds"], table))
     return "\n\n".join(parts)
 
@@ -122,17 +123,24 @@ def health(rows: list[dict[str, Any]]) -> str:
 
 def draw(conversion_rows: list[dict[str, Any]], start_rows: list[dict[str, Any]]) -> None:
     tasks = [task for task in NAMES if any(row["task"] == task for row in conversion_rows)]
-    figure = Figure(figsize=(4 * len(tasks), 3.4), dpi=110, layout="constrained")
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+    rows = math.ceil(len(tasks) / 3)
+    figure = Figure(figsize=(10, 3 * rows + 0.9), dpi=110, layout="constrained")
+    panels = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for axes in panels[len(tasks) :]:
+        axes.set_axis_off()
+    colors = {way: f"C{place}" for place, way in enumerate(WAYS)}
+    drawn = {}
+    for axes, task in zip(panels, tasks, strict=False):
         for way, words in WAYS.items():
             runs = [row["at"] for row in conversion_rows if (row["task"], row["way"]) == (task, way)]
             runs = [run for run in runs if "200" in run] or runs
             if runs:
                 steps = sorted(runs[0], key=int)
-                axes.plot([int(s) for s in steps], [fmean(run[s][0] for run in runs) for s in steps], "o-", label=words)
+                means = [fmean(run[step][0] for run in runs) for step in steps]
+                (drawn[words.replace("={}", "")],) = axes.plot([*map(int, steps)], means, "o-", color=colors[way])
         axes.set(xlabel="fine-tuning steps", ylabel="held-out loss", title=NAMES[task].partition(":")[0], yscale="log")
         axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small")
+    figure.legend(drawn.values(), drawn, fontsize="small", loc="outside lower center", ncols=3)
     figure.savefig(RESULTS / "convert.png")
     mine = [row for row in start_rows if row["task"] == "gpt" and row["steps"] == 1000]
     figure = Figure(figsize=(6, 3.6), dpi=110, layout="constrained")

@@ -86,7 +86,7 @@ def plan(options: argparse.Namespace, results: dict) -> Iterator:
             if study == "fit":
                 yield from comparison(task, results[name].rows, options.norms, options.seeds or 3)
             seeds = options.seeds or (1 if options.smoke else SEEDS.get(study, 1))
-            yield from STUDIES[study].plan(study, task, seeds)
+            yield from STUDIES[study].plan(study, task, seeds, results[name].rows)
 
 
 def train_all(options: argparse.Namespace) -> None:

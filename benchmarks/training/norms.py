@@ -68,10 +68,13 @@ def dyt(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
 
 
 def derf_start(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:
-    """From one batch of training data, in the places of the recipe, without its changes of the model."""
+    """From one batch of training data, in the places of the recipe, without its changes of the model. Options are those
+    of replace_norm, and bound, of derf.start."""
+    options = dict(options)
+    start = {"bound": options.pop("bound")} if "bound" in options else {}
     model = replaced(model, options, include=list(sites(model, system)))
     torch.manual_seed(0)  # wav2vec 2.0 draws noise in its forward
-    return derf.start(model, system.batch("train", 0, 0), forward=system.loss), ALPHA_LR_SCALE
+    return derf.start(model, system.batch("train", 0, 0), forward=system.loss, **start), ALPHA_LR_SCALE
 
 
 def dyt_start(model: nn.Module, system: Base, options: dict[str, Any]) -> Prepared:

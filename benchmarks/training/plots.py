@@ -8,7 +8,7 @@ from ..plots import COLORS as OTHERS
 from .norms import NORMS
 from .runs import Row
 from .statistics import Mean
-from .studies import ALPHAS
+from .studies import ALPHAS, BOUNDED, PROPERTIES
 from .system import Base
 
 if TYPE_CHECKING:
@@ -106,5 +106,31 @@ def bars(task: Base, found: list[tuple[str, Mean]], file: Path) -> Path:
     axes.set_yticks(range(len(found)), [name for name, _ in reversed(found)], fontsize=8)
     axes.set(xlabel=f"{task.measure} (validation), mean and 95 % interval", title=task.title)
     finish(axes)
+    drawn.savefig(file)
+    return file
+
+
+def properties(task: Base, found: dict[str, dict[str, dict[float | None, float | None]]], file: Path) -> Path:
+    """A panel for each property: the measure over λ, a line for each function; a failed training is at the bottom."""
+    names = [name for name in PROPERTIES if name != "sign"]
+    drawn = figure(12, 6)
+    panels = drawn.subplots(2, 3).flat
+    colors = dict(zip((*BOUNDED, "arcsinh", "logsign", "linear"), OTHERS.values(), strict=False))
+    for axes, name in zip(panels, names, strict=False):
+        for function, values in found[name].items():
+            points = sorted((size, value or 0) for size, value in values.items() if size is not None)
+            axes.plot(*zip(*points, strict=True), "o-", color=colors[function], markersize=4, label=function)
+            if None in values:
+                axes.axhline(values[None] or 0, color=colors[function], linestyle=":")
+        axes.set(title=PROPERTIES[name].title, xlabel="λ" + (" (dotted: not clipped)" if name == "clip" else ""))
+        axes.legend(fontsize="x-small")
+    last = drawn.axes[len(names)]
+    left = [(function, values[None] or 0) for function, values in found[""].items()]
+    last.barh([function for function, _ in left], [value for _, value in left], color=COLORS["derf-start"])
+    last.set(title="As they are", xlabel=task.measure)
+    finish(*drawn.axes)
+    most = max(value or 0 for functions in found.values() for values in functions.values() for value in values.values())
+    for axes in drawn.axes[: len(names)]:
+        axes.set(ylabel=task.measure, ylim=(0, 1.05 * most))
     drawn.savefig(file)
     return file

@@ -7,7 +7,7 @@ from . import paper, plots
 from .norms import NORMS
 from .runs import Row
 from .statistics import Mean, difference, mean, mean_fit, verdict
-from .studies import ALPHAS
+from .studies import ALPHAS, BOUNDED, PROPERTIES
 from .system import Base
 
 LABELS = {  # of what is studied
@@ -26,6 +26,8 @@ def of(study: str, task: Base, rows: list[Row], out: Path) -> tuple[str, list[Pa
     file = out / f"{study}-{task.name}.png"
     if study.startswith("alpha-"):
         return alpha_map(task, rows), [plots.alpha_map(task, rows, file)]
+    if study == "properties":
+        return properties(task, rows), [plots.properties(task, by_property(task, rows), file)]
     found = ranked(task, rows, in_order=study in ("size", "precision"))
     table = [[label, *cells] for label, _, *cells in found]
     text = markdown(["", task.measure, "failed"], table)
@@ -58,6 +60,57 @@ def ranked(task: Base, rows: list[Row], in_order: bool) -> list[tuple[str, Mean 
         sign = -1 if task.higher_is_better else 1
         found.sort(key=lambda entry: sign * entry[1].value if entry[1] else float("inf"))
     return found
+
+
+def by_property(task: Base, rows: list[Row]) -> dict[str, dict[str, dict[float | None, float | None]]]:
+    """Property, function and size: the measure, or None where the training failed. Each function also has what it is
+    without the property: its own value at a shift or a share of 0, or without a clip."""
+    found: dict[str, dict[str, dict[float | None, float | None]]] = {name: {} for name in PROPERTIES}
+    plain: dict[str, float | None] = {}
+    for row in rows:
+        options = row["run"]["options"]
+        value = None if row["failed"] else row["measures"][task.measure]
+        name = next((name for name in PROPERTIES if name in options), None)
+        if name:
+            found[name].setdefault(options["function"], {})[options[name]] = value
+        else:
+            plain[options["function"]] = value
+    for name, functions in found.items():
+        for function, values in functions.items():
+            if function in plain:
+                values[PROPERTIES[name].otherwise] = plain[function]
+    found[""] = {function: {None: value} for function, value in plain.items()}
+    return found
+
+
+def properties(task: Base, rows: list[Row]) -> str:
+    found = by_property(task, rows)
+    chance = [abs(values[1.0] - values[-1.0]) for values in found["sign"].values() if None not in values.values()]
+    parts = ["One seed, from `derf.start(bound=4)`."]
+    if chance:
+        parts[0] += (
+            " −f is f with other signs of the matrices behind it, which start at random: so the columns of Direction "
+            f"differ by chance alone, by up to {max(chance):.0f} points, and a smaller difference says nothing."
+        )
+    for name, about in PROPERTIES.items():
+        sizes = {size for values in found[name].values() for size in values}
+        if sizes:
+            order = sorted(sizes, key=lambda size: float("inf") if size is None else size)
+            heads = ["none" if size is None else f"{size:g}" for size in order]
+            table = [[f, *(_cell(values, size) for size in order)] for f, values in found[name].items()]
+            parts.append(f"**{about.title}**\n\n" + markdown([f"{task.measure}, by λ", *heads], table))
+    others = {function: values for function, values in found[""].items() if function not in BOUNDED}
+    if others:
+        table = [[function, _cell(values, None)] for function, values in others.items()]
+        parts.append("**Unbounded, and not monotonic, as they are**\n\n" + markdown(["", task.measure], table))
+    return "\n\n".join(parts)
+
+
+def _cell(values: dict[float | None, float | None], size: float | None) -> str:
+    if size not in values:
+        return ""
+    value = values[size]
+    return "failed" if value is None else f"{value:.1f}"
 
 
 def alpha_map(task: Base, rows: list[Row]) -> str:

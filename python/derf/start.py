@@ -51,7 +51,7 @@ def start(
             arguments for the model.
         gain: the root mean square of each layer's output at the start, if the layer is not saturated.
         bound: the largest output before bias for a function whose largest value is 1. 4 is closer to a norm, more is
-            closer to a linear layer.
+            closer to a linear layer. For SGD, whose step on alpha grows with the weight, use 1, without alpha_lr_scale.
         forward: called as ``forward(model, batch)`` instead of the model.
 
     The forward runs in eval mode without gradients; modes are restored. A layer that is called several times is set
