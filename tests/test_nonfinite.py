@@ -307,3 +307,16 @@ def test_the_largest_alpha_is_finite_in_every_unit(function, dtype, device):
     of_input, of_alpha = torch.autograd.grad(output, [input, alpha], torch.full_like(output, 0.5))
     torch.testing.assert_close(of_input, 0.5 * slope * largest * (1 - input.detach()))
     assert of_alpha == 0
+
+
+@each_dtype
+@pytest.mark.parametrize("function", ["erf", "tanh"])
+def test_the_largest_shift_keeps_its_place_beside_alpha_times_input(function, dtype, device):
+    # alpha x + shift is half the largest number and more; in a unit of the kernels' own both parts would be beyond it.
+    largest = torch.finfo(dtype).max
+    for sign in (1, -1):
+        input = torch.full((3, 33), -0.9 * sign * largest, dtype=dtype, device=device, requires_grad=True)
+        alpha, shift = (torch.tensor([x], dtype=dtype, device=device) for x in (0.4, 0.98 * sign * largest))
+        output = torch.ops.derf.pointwise_norm(input, alpha, shift, function=function)
+        assert torch.equal(output, torch.full_like(output, sign))
+        assert not torch.autograd.grad(output.sum(), input)[0].any()

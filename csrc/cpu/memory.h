@@ -47,18 +47,11 @@ inline Chunk<T> broadcast(opmath_t<T> x) {
   return broadcast_pack<opmath_t<T>, vectors>(x);
 }
 
-// A parameter that all elements share, in another unit. What is finite stays so, or 0 times it would be NaN; and NaN
-// has its usual bits, see `narrow`.
+// A parameter that all elements share, in another unit. NaN has its usual bits, see `narrow`.
 template <class T>
 inline Vec<opmath_t<T>> shared_parameter(double x, double unit = 1) {
-  using Limits = std::numeric_limits<opmath_t<T>>;
-  const double scaled = x * unit;
-  if (scaled != scaled) {
-    return Vec<opmath_t<T>>(Limits::quiet_NaN());
-  }
-  const bool is_infinite = x - x != 0;
-  return Vec<opmath_t<T>>(
-      static_cast<opmath_t<T>>(is_infinite ? x : std::clamp<double>(scaled, Limits::lowest(), Limits::max())));
+  const auto scaled = static_cast<opmath_t<T>>(x * unit);
+  return Vec<opmath_t<T>>(scaled == scaled ? scaled : std::numeric_limits<opmath_t<T>>::quiet_NaN());
 }
 
 // How many of n elements are in the stretch of `size` that begins at `from`.

@@ -1,6 +1,8 @@
 // What the CPU's kernels are told beside the call. The same structs for every instruction set.
 #pragma once
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "../call.h"
 
@@ -37,8 +39,16 @@ struct Task {
   bool prefetch;      // the tensors are larger than the nearer caches
   bool out_of_cache;  // the output is large: nothing is won by keeping it in the cache
 
-  // Whether loops of the function's own, which know no more than one alpha and one shift, do not serve.
-  bool is_general() const { return alphas || weight_offset != 0 || study.is_active(); }
+  // Whether loops of the function's own do not serve. They know no more than one alpha and one shift, in a unit of
+  // their own, where what is near the largest number would overflow.
+  bool is_general() const {
+    return alphas || weight_offset != 0 || study.is_active() || is_huge(alpha) || is_huge(shift);
+  }
+  bool is_huge(double x) const {
+    const double largest =
+        type == Type::f64 ? std::numeric_limits<double>::max() : double(std::numeric_limits<float>::max());
+    return x - x == 0 && std::fabs(x) > largest / 16;
+  }
 };
 
 struct ForwardTask : Task {

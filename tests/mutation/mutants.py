@@ -92,9 +92,9 @@ MUTANTS = [
     ),
     Mutant(
         "a shared parameter overflows in another unit",
-        MEMORY,
-        "is_infinite ? x : std::clamp<double>(scaled, Limits::lowest(), Limits::max())",
-        "scaled",
+        "csrc/cpu/tasks.h",
+        "is_huge(alpha) || is_huge(shift)",
+        "false",
         NONFINITE,
     ),
     Mutant(
