@@ -101,7 +101,7 @@ def calibrate(
     The model runs in eval mode without gradients; modes are restored afterwards. A layer that is called several times,
     or has several names, is fitted to all its calls. A layer that does not run stays a norm, and the report names it. A
     norm without weight gets one, with a bias. Memory: the norms' outputs of one batch (sequential), a sample of about
-    512 rows per layer, six sums per channel; with refine, the memory of a training step.
+    512 rows per layer, six sums per channel; with refine, up to 32 batches and the memory of a training step.
 
     If ``torch.distributed`` is initialized, sums (and the gradients of refine) are over all processes. Each calls this
     with the same model and its own batches, before the model is wrapped. The result is the same in all of them.
