@@ -1,8 +1,9 @@
 #!/bin/bash
 # All that needs a CUDA device: tests, compute-sanitizer, benchmark: `benchmarks/on_gpu.sh [OUTPUT DIRECTORY]`, within 8
-# minutes. Needs torch, nvcc, cmake, ninja, setuptools, pytest, hypothesis and mpmath; no network, and the environment
-# stays as it is: derf goes into a directory of its own. Every step has a time limit, and one that fails does not keep the
-# later ones from running. What a step prints is kept as on_gpu-STEP.log, how all ended as on_gpu.txt, after each step.
+# minutes. Needs torch, nvcc, cmake, ninja, setuptools, pytest, pytest-xdist, hypothesis and mpmath; no network, and the
+# environment stays as it is: derf goes into a directory of its own. With DERF_WHEEL=FILE it installs that wheel, and
+# needs no nvcc. Tests and sanitizers run side by side, the benchmark alone. Every step has a time limit, and one that
+# fails does not keep the others from running. What a step prints is kept as on_gpu-STEP.log, how all ended as on_gpu.txt.
 # tests/test_on_gpu.py runs this file without a GPU.
 # shellcheck disable=SC2317 # `step` calls the functions
 set -euo pipefail
@@ -15,27 +16,28 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Seconds: for everything, and what the steps before the benchmark leave to it.
 limit=${DERF_ON_GPU_SECONDS:-460} reserve=110
-results=()
-failed=0
+results=$out/on_gpu.txt
+: >"$results"
 
-# name, command: runs it and remembers how it ended; a status of 77 says that it was skipped
+# name, command: runs it and notes how it ended; a status of 77 says that it was skipped
 step() {
   local start=$SECONDS status=0 name=$1 log
   log=$out/on_gpu-$(tr -cs 'a-z0-9\n' - <<<"${name,,}").log
-  printf '\n== %s (after %d s)\n' "$name" "$start"
-  "${@:2}" 2>&1 | tee "$log" || status=$?
+  "${@:2}" >"$log" 2>&1 || status=$?
+  printf '\n== %s (from second %d to %d)\n' "$name" "$start" "$SECONDS"
+  cat "$log"
   case $status in
-    0) results+=("passed   $((SECONDS - start)) s  $name") ;;
-    77) results+=("SKIPPED  $((SECONDS - start)) s  $name") ;;
-    124 | 137) results+=("FAILED   $((SECONDS - start)) s  $name: not done in time") && failed=1 ;;
-    *) results+=("FAILED   $((SECONDS - start)) s  $name: exit status $status") && failed=1 ;;
-  esac
-  printf '%s\n' "${results[@]}" >"$out/on_gpu.txt"
+    0) echo "passed   $((SECONDS - start)) s  $name" ;;
+    77) echo "SKIPPED  $((SECONDS - start)) s  $name" ;;
+    124 | 137) echo "FAILED   $((SECONDS - start)) s  $name: not done in time" ;;
+    *) echo "FAILED   $((SECONDS - start)) s  $name: exit status $status" ;;
+  esac >>"$results"
 }
 
 report() {
   printf '\n== after %d s\n' "$SECONDS"
-  cat "$out/on_gpu.txt"
+  cat "$results"
+  ! grep -q ^FAILED "$results"
 }
 
 limited() { # seconds, command
@@ -44,18 +46,16 @@ limited() { # seconds, command
 
 install() {
   DERF_CUDA=1 limited "$((limit - reserve - 60))" \
-    "$python" -m pip install --no-build-isolation --no-deps --no-index --target "$work/site" .
+    "$python" -m pip install --no-build-isolation --no-deps --no-index --target "$work/site" "${DERF_WHEEL:-.}"
 }
 
 left_to_checks() { echo $((limit - reserve - SECONDS)); }
 
-# Ids of tests on the device contain "cuda". Left out: tests of the host, of pip, and those that take long.
 device_tests() {
   local left
   left=$(left_to_checks)
   DERF_TEST_PROFILE=short limited $((left > 60 ? left : 60)) \
-    "$python" -m pytest tests -q -k cuda --ignore=tests/test_cuda_on_host.py \
-    --ignore=tests/test_install.py --ignore=tests/test_demo.py --ignore=tests/test_transformers.py
+    "$python" -m pytest tests -q --device cuda --ignore=tests/test_wheels.py -n "$((($(nproc) + 1) / 2))" --dist worksteal
 }
 
 sanitize() { # tool
@@ -72,7 +72,7 @@ sanitize() { # tool
   # Without the caching allocator an access beyond a tensor is one beyond an allocation.
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited $((left > 90 ? 90 : left)) \
     "$sanitizer" --tool "$1" --error-exitcode 99 \
-    "$python" -m pytest tests/test_shapes.py -k "cuda and (odd or small)" -x -q >"$work/$1.log" 2>&1 || status=$?
+    "$python" -m pytest tests/test_shapes.py --device cuda -k "odd or small" -x -q >"$work/$1.log" 2>&1 || status=$?
   tail -n 40 "$work/$1.log"
   cp "$work/$1.log" "$out/sanitizer-$1.log" # whole
   # No test began: it is not the kernels that it objects to.
@@ -92,16 +92,16 @@ benchmark() {
 }
 
 step "install" install
-if ((failed)); then # nothing else can run
+report >/dev/null || { # nothing else can run
   report
   exit 1
-fi
+}
 export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
 step "python3 -m derf" limited 60 "$python" -m derf
-step "tests on the device" device_tests
+step "tests on the device" device_tests &
 for tool in memcheck racecheck initcheck; do
-  step "compute-sanitizer $tool" sanitize "$tool"
+  step "compute-sanitizer $tool" sanitize "$tool" &
 done
+wait
 step "benchmark" benchmark
 report
-exit "$failed"

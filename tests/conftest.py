@@ -36,7 +36,29 @@ def _cuda_kernels():
     return True
 
 
-@pytest.fixture(scope="session", params=["cpu", "cuda"] if _cuda_kernels() else ["cpu"])
+DEVICES = ["cpu", "cuda"] if _cuda_kernels() else ["cpu"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", choices=["cpu", "cuda"], help="only the tests that take a device, and on this one")
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--device")
+    if not wanted:
+        return
+    if wanted not in DEVICES:
+        raise pytest.UsageError(f"--device {wanted}: there is no such device here, or no kernels for it")
+    kept = [item for item in items if _device_of(item) == wanted]
+    config.hook.pytest_deselected(items=[item for item in items if _device_of(item) != wanted])
+    items[:] = kept
+
+
+def _device_of(item):
+    return item.callspec.params.get("device") if hasattr(item, "callspec") else None
+
+
+@pytest.fixture(scope="session", params=DEVICES)
 def device(request):
     """Every device that the operators run on."""
     return request.param

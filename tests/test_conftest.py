@@ -45,3 +45,36 @@ def test_a_launch_that_fails_fails_the_run(conftest, monkeypatch):
     monkeypatch.setattr(derf, "derf", fail)
     with pytest.raises(RuntimeError, match="no kernel image"):
         conftest._cuda_kernels()
+
+
+class Config:
+    def __init__(self, device):
+        self.hook = self
+        self.device = device
+
+    def getoption(self, name):
+        return self.device
+
+    def pytest_deselected(self, items):
+        self.deselected = items
+
+
+class Item:
+    def __init__(self, **params):
+        self.callspec = type("CallSpec", (), {"params": params})
+
+
+def test_one_device_alone(conftest):
+    items = [Item(device="cpu"), Item(device="cuda", dtype="cpu"), Item(dtype="cuda"), object()]
+    kept, config = list(items), Config("cpu")
+    conftest.pytest_collection_modifyitems(config, kept)
+    assert kept == items[:1] and config.deselected == items[1:]
+    kept = list(items)
+    conftest.pytest_collection_modifyitems(Config(None), kept)
+    assert kept == items
+
+
+def test_a_device_that_is_not_there(conftest):
+    conftest.DEVICES[:] = ["cpu"]
+    with pytest.raises(pytest.UsageError, match="--device cuda: there is no such device"):
+        conftest.pytest_collection_modifyitems(Config("cuda"), [])

@@ -65,7 +65,7 @@ def test_every_step_runs_and_is_kept(run):
     logs = {path.name: path.read_text() for path in out.glob("on_gpu-*.log")}
     assert len(logs) == len(STEPS)
     assert "-m pip install" in logs["on_gpu-install.log"]
-    assert "tests -q -k cuda" in logs["on_gpu-tests-on-the-device.log"]
+    assert "tests -q --device cuda" in logs["on_gpu-tests-on-the-device.log"]
     assert "--tool racecheck" in (out / "sanitizer-racecheck.log").read_text()
     assert (out / "cuda-stub.json").exists()
     # What a step names must be there.
@@ -76,7 +76,7 @@ def test_every_step_runs_and_is_kept(run):
 
 
 def test_a_step_that_fails_keeps_none_from_running(run):
-    result, ended, out = run(STUB_FAILS="-k cuda --ignore")
+    result, ended, out = run(STUB_FAILS="--device cuda --ignore")
     assert result.returncode == 1
     assert ended["tests on the device"] == ("FAILED", "exit status 3")
     assert [word for word, _ in ended.values()].count("passed") == len(STEPS) - 1
