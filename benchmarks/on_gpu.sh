@@ -55,7 +55,8 @@ device_tests() {
   local left
   left=$(left_to_checks)
   DERF_TEST_PROFILE=short limited $((left > 60 ? left : 60)) \
-    "$python" -m pytest tests -q --device cuda --ignore=tests/test_wheels.py -n "$((($(nproc) + 1) / 2))" --dist worksteal
+    "$python" -m pytest tests -q --device cuda --failures "$out/on_gpu-failures.log" --ignore=tests/test_wheels.py \
+    -n "$((($(nproc) + 1) / 2))" --dist worksteal
 }
 
 sanitize() { # tool
@@ -70,7 +71,7 @@ sanitize() { # tool
     return 77
   }
   # Without the caching allocator an access beyond a tensor is one beyond an allocation.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited $((left > 90 ? 90 : left)) \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited $((left > 150 ? 150 : left)) \
     "$sanitizer" --tool "$1" --error-exitcode 99 \
     "$python" -m pytest tests/test_shapes.py --device cuda -k "odd or small" -x -q >"$work/$1.log" 2>&1 || status=$?
   tail -n 40 "$work/$1.log"

@@ -41,6 +41,24 @@ DEVICES = ["cpu", "cuda"] if _cuda_kernels() else ["cpu"]
 
 def pytest_addoption(parser):
     parser.addoption("--device", choices=["cpu", "cuda"], help="only the tests that take a device, and on this one")
+    # A run that is ended before its time loses none.
+    parser.addoption("--failures", metavar="FILE", help="append each failure to it when it happens")
+
+
+def pytest_configure(config):
+    path = config.getoption("--failures")
+    if path and not hasattr(config, "workerinput"):  # of pytest-xdist: the workers' reports reach the first process
+        config.pluginmanager.register(Failures(path))
+
+
+class Failures:
+    def __init__(self, path):
+        self.path = path
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            with open(self.path, "a") as file:
+                file.write(f"== {report.nodeid}, {report.when}\n{report.longreprtext}\n")
 
 
 def pytest_collection_modifyitems(config, items):

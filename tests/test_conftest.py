@@ -78,3 +78,11 @@ def test_a_device_that_is_not_there(conftest):
     conftest.DEVICES[:] = ["cpu"]
     with pytest.raises(pytest.UsageError, match="--device cuda: there is no such device"):
         conftest.pytest_collection_modifyitems(Config("cuda"), [])
+
+
+def test_failures_are_written_at_once(tmp_path, conftest):
+    report = type("Report", (), {"failed": True, "nodeid": "test_x.py::test_y", "when": "call", "longreprtext": "why"})
+    failures = conftest.Failures(tmp_path / "failures")
+    failures.pytest_runtest_logreport(report)
+    failures.pytest_runtest_logreport(report)
+    assert (tmp_path / "failures").read_text() == 2 * "== test_x.py::test_y, call\nwhy\n"

@@ -76,7 +76,7 @@ def test_every_step_runs_and_is_kept(run):
 
 
 def test_a_step_that_fails_keeps_none_from_running(run):
-    result, ended, out = run(STUB_FAILS="--device cuda --ignore")
+    result, ended, out = run(STUB_FAILS="--device cuda --failures")
     assert result.returncode == 1
     assert ended["tests on the device"] == ("FAILED", "exit status 3")
     assert [word for word, _ in ended.values()].count("passed") == len(STEPS) - 1

@@ -33,7 +33,7 @@ def same_value(mine, theirs):
 def test_the_root_module(shape, options, device):
     norm = made(*shape, **options).to(device)
     before = copy.deepcopy(norm)
-    module = derf.replace_norm(norm)
+    module = derf.replace_norm(norm).to(device)  # a norm without parameters is on no device
     assert type(module) is derf.Derf
     assert module.normalized_shape == shape and module.channel_dim == -1
     assert module.elementwise_affine == before.elementwise_affine

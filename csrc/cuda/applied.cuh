@@ -1,5 +1,6 @@
 // How a thread applies alpha, shift and the function to its column: known at compile time (Fixed), or whatever a call
 // asks for (General). Both give
+//   unpack()                   before the first use
 //   preactivation(x, i)        u of the column's i-th element
 //   value(u)                   the function, in place
 //   gradient(u, value, slope)  its value and slope; the slope is exactly 0 where it is dead
@@ -35,12 +36,17 @@ struct Fixed {
   template <int width>
   struct Column {
     static constexpr int scalars = 1;  // sums of alpha and of shift
-    Number alpha, shift;
+    Fetched<T, 1> alpha, shift;
 
     DERF_THREAD Column(const Call& call, const Options&, const Channels&)
-        : alpha(read_scalar<T>(call.alpha)), shift(read_scalar<T>(call.shift)) {}
+        : alpha(fetch_one<T>(call.alpha.data, call.alpha.type)),
+          shift(fetch_one<T>(call.shift.data, call.shift.type)) {}
+    DERF_THREAD void unpack() {
+      alpha.unpack();
+      shift.unpack();
+    }
 
-    DERF_THREAD Number preactivation(Number x, int) const { return std::fma(alpha, x, shift); }
+    DERF_THREAD Number preactivation(Number x, int) const { return std::fma(alpha.values[0], x, shift.values[0]); }
     DERF_THREAD static void value(Number (&u)[width]) {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
@@ -56,7 +62,7 @@ struct Fixed {
     }
     // Where alpha is infinite all slopes are 0, or NaN: a finite one spares the look at `dead`.
     DERF_THREAD Number times_alpha(Number h, bool, int) const {
-      return h * std::fmin(std::fmax(alpha, -largest<Number>), largest<Number>);
+      return h * std::fmin(std::fmax(alpha.values[0], -largest<Number>), largest<Number>);
     }
   };
 };
@@ -159,25 +165,38 @@ struct General {
     static constexpr int scalars = width;
     static constexpr int few = width < 4 ? width : 4;
     const Options& options;
-    Number alpha[width], shift[width];
+    const bool per_channel;
+    Fetched<T, width> alpha, shift;
 
-    DERF_THREAD Column(const Call& call, const Options& options_, const Channels& each) : options(options_) {
-      const auto read = [&](const Scalar& scalar, Number(&to)[width]) {
-        if (call.alpha_per_channel) {
-          each.template read<T>({scalar.data, scalar.type, 0}, 0, -Number(0), to);
+    DERF_THREAD Column(const Call& call, const Options& options_, const Channels& each)
+        : options(options_), per_channel(call.alpha_per_channel) {
+      const auto fetch = [&](const Scalar& scalar, Fetched<T, width>& to) {
+        if (per_channel) {
+          to = each.template fetch<T, width>({scalar.data, scalar.type, 0}, 0, -Number(0));
         } else {
-          const Number all = read_scalar<T>(scalar);
-#pragma unroll
-          for (Number& x : to) {
-            x = all;
-          }
+          const auto all = fetch_one<T>(scalar.data, scalar.type);
+          to.values[0] = all.values[0];
+          to.packed = all.packed;
         }
       };
-      read(call.alpha, alpha);
-      read(call.shift, shift);
+      fetch(call.alpha, alpha);
+      fetch(call.shift, shift);
+    }
+    DERF_THREAD void unpack() {
+      const auto unpack = [&](Fetched<T, width>& of) {
+        if (per_channel) {
+          of.unpack();
+        } else {
+          Fetched<T, 1> all{{of.values[0]}, of.packed};
+          all.unpack();
+          of.fill(all.values[0]);
+        }
+      };
+      unpack(alpha);
+      unpack(shift);
     }
 
-    DERF_THREAD Number preactivation(Number x, int i) const { return std::fma(alpha[i], x, shift[i]); }
+    DERF_THREAD Number preactivation(Number x, int i) const { return std::fma(alpha.values[i], x, shift.values[i]); }
     DERF_THREAD void value(Number (&u)[width]) const {
 #pragma unroll
       for (int i = 0; i < width; i += few) {
@@ -218,7 +237,7 @@ struct General {
         }
       }
     }
-    DERF_THREAD Number times_alpha(Number h, bool dead, int i) const { return dead ? 0 : h * alpha[i]; }
+    DERF_THREAD Number times_alpha(Number h, bool dead, int i) const { return dead ? 0 : h * alpha.values[i]; }
   };
 };
 

@@ -19,9 +19,9 @@ constexpr bool needs_registers<Fixed<Tanh, T>> = true;
 template <class Applied, class In>
 struct BackwardTuning {
   static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;  // functions of many registers
-  static constexpr int threads = 256, unroll = is_double || Applied::is_general ? 1 : 2,
-                       blocks = needs_registers<Applied> || In::adds ? 2 : 3, most_rows = 512, least_rows = 64,
-                       one_block = 4 * threads;
+  static constexpr int threads = 256, unroll = is_double || Applied::is_general || In::is_mixed ? 1 : 2,
+                       blocks = needs_registers<Applied> || In::adds ? 2 : 3, wave_rows = 512, most_rows = 512,
+                       least_rows = 64, one_block = 4 * threads;
 };
 
 // Whether a tile's place is found anew at the end, rather than kept through the loop. That saves ptxas spills (on
@@ -42,20 +42,22 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
   constexpr int threads = BackwardTuning<Applied, In>::threads, unroll = BackwardTuning<Applied, In>::unroll;
   using BlockSums = Sums<Number, width, Column::scalars, Gradient::gate_sums, threads>;
   __shared__ typename BlockSums::Memory shared;
+  let_next_start();
   BlockSums sums(shared);
   const ThreadTile tile = ThreadTile::of(tiling, width);
   if (tile.rows) {
     const Channels of(tile, tiling, width);
-    const Column column(call, options, of);
-    Number weight[width];
-    of.template read<T>(call.weight, tile.group, Number(1), weight);
+    const auto* grad_output = static_cast<const T*>(call.grad_output);
+    int64_t at = tile.offset;
+    Column column(call, options, of);
+    auto weight = of.template fetch<T, width>(call.weight, tile.group, Number(1));
+    const Gradient of_input(call, tile, of);
+    column.unpack();
+    weight.unpack();
 #pragma unroll
-    for (Number& w : weight) {
+    for (Number& w : weight.values) {
       w += options.weight_offset;
     }
-    const auto* grad_output = static_cast<const T*>(call.grad_output);
-    const Gradient of_input(call, tile, of);
-    int64_t at = tile.offset;
     const auto one_row = [&](const Loaded<T, width>& grad_packet, const auto& packet, int64_t to) {
       Numbers<T, width> g, x, u, value, slope;
       widen<T, width>(grad_packet, g);
@@ -70,7 +72,7 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
       for (int i = 0; i < width; ++i) {
         const int k = Column::scalars == 1 ? 0 : i;
         const bool dead = slope[i] == 0;
-        const Number h = dead ? 0 : g[i] * weight[i] * slope[i];
+        const Number h = dead ? 0 : g[i] * weight.values[i] * slope[i];
         sums.own[BlockSums::weight + i] = std::fma(g[i], value[i], sums.own[BlockSums::weight + i]);
         sums.own[BlockSums::bias + i] += g[i];
         const Number x_if_alive = dead ? 0 : x[i];
@@ -90,8 +92,7 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
       }
       of_input.finish(x, packet, to, sums.own + BlockSums::gate);
     };
-    // Read where it is used, it takes no registers; sums, which may have more of them, would reload it.
-    const int64_t step = In::adds ? tile.step : tiling.step;
+    const int64_t step = tile.step;
     uint32_t rows_left = tile.rows;
     if constexpr (unroll == 1) {  // one counter alone: there are no registers left
 #pragma unroll 1
@@ -131,9 +132,8 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
   // Where alpha and shift have one element, their sums of a thread, and then of a block, become one.
   const bool scalars_per_channel = Applied::is_general && call.alpha_per_channel;
   if (!scalars_per_channel) {
-    sums.template join<Column::scalars>(BlockSums::alpha);
-    sums.template join<Column::scalars>(BlockSums::shift);
-    sums.add_rows(BlockSums::alpha, BlockSums::gate, Column::scalars, tiling.column_threads * tiling.row_threads, 1);
+    sums.template join_all<Column::scalars>(BlockSums::alpha);
+    sums.template join_all<Column::scalars>(BlockSums::shift);
   }
   ThreadTile place = tile;
   if constexpr (finds_place_anew<Applied, In>) {

@@ -39,6 +39,7 @@ DERF_THREAD uint32_t nearest_int8(float x) {
 }
 DERF_THREAD uint32_t nearest_int8(double x) {
   uint32_t y;
+  x = x != x ? 0 : x;  // of a double's NaN the instruction would make -128
   asm("cvt.rni.sat.s8.f64 %0, %1;" : "=r"(y) : "d"(x));
   return y;
 }
@@ -74,6 +75,16 @@ DERF_THREAD void write_at_once(Packet* to, Packet packet) {
 DERF_THREAD float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 DERF_THREAD double rounded_product(double a, double b) { return __dmul_rn(a, b); }
 
+// The sum over a warp, of which all threads take part.
+template <class Number>
+DERF_THREAD Number sum_of_warp(Number x) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+    x += __shfl_xor_sync(0xffffffff, x, lanes);
+  }
+  return x;
+}
+
 inline int processors() {
   int device = 0, count = 0;
   cudaGetDevice(&device);
@@ -91,6 +102,41 @@ const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threa
   kernel<<<uint32_t(blocks), threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
   const cudaError_t status = cudaGetLastError();
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+}
+
+// The same, for a kernel that begins with wait_for_previous(): from compute capability 9.0 on its blocks may start when
+// all of the previous kernel's have called let_next_start(), which spares the time that a start takes.
+template <class... Parameters, class... Arguments>
+const char* launch_early(void (*kernel)(Parameters...), int64_t blocks, uint32_t threads, void* stream,
+                         const Arguments&... arguments) {
+  int device = 0, major = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (major < 9 || blocks > INT32_MAX) {
+    return launch(kernel, blocks, threads, stream, arguments...);
+  }
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(uint32_t(blocks));
+  config.blockDim = dim3(threads);
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &early;
+  config.numAttrs = 1;
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, arguments...);
+  return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+}
+DERF_THREAD void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+// Until the previous kernel has ended and what it wrote can be read.
+DERF_THREAD void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 }  // namespace derf::cuda

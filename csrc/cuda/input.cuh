@@ -9,7 +9,7 @@ namespace derf::cuda {
 
 template <class T>
 struct Plain {
-  static constexpr bool adds = false;
+  static constexpr bool adds = false, is_mixed = false;
 
   template <int width>
   struct Source {
@@ -89,28 +89,24 @@ struct Row {
 
 template <class T, class Sum>
 struct ResidualInput {
-  static constexpr bool adds = true;
+  static constexpr bool adds = true, is_mixed = sizeof(Sum) != sizeof(T);  // so many bytes a row that one is enough
   using Number = opmath_t<T>;
 
   template <int width>
   struct GateOf {
-    Number each[width];
+    Fetched<T, width> each;
 
     DERF_THREAD GateOf(const Gate& gate, uint32_t group, const Channels& of) {
       if (!gate.shared) {
-        of.template read<T>(gate, group, Number(1), each);
+        each = of.template fetch<T, width>(gate, group, Number(1));
+        each.unpack();
         return;
       }
-      Number all = 0;
-      with_parameter_type<T>(gate.type, [&](auto type) {
-        all = widen(*(static_cast<const decltype(type)*>(gate.data) + group * gate.group_stride));
-      });
-#pragma unroll
-      for (Number& one : each) {
-        one = all;
-      }
+      auto all = fetch_one<T>(gate.data, gate.type, group * gate.group_stride);
+      all.unpack();
+      each.fill(all.values[0]);
     }
-    DERF_THREAD Number operator[](int i) const { return each[i]; }
+    DERF_THREAD Number operator[](int i) const { return each.values[i]; }
   };
 
   template <int width>

@@ -1,5 +1,7 @@
 // From dtypes and functions to templates, and from calls to launches. No header of torch: nvcc would read it once per
 // architecture.
+#include <bit>
+
 #include "../functions/erf.h"
 #include "../functions/tanh.h"
 #include "backward.cuh"
@@ -77,9 +79,9 @@ auto with_kernel(const Call& call, const Body& body, const Pointers*... pointers
 
 template <class T, class Tuning>
 Tiling tiling_of(const Shape& shape, int width) {
-  return Tiling(
-      shape, width, 128 / (width * sizeof(T)), processors(),
-      {Tuning::threads, Tuning::blocks, Tuning::unroll, Tuning::most_rows, Tuning::least_rows, Tuning::one_block});
+  return Tiling(shape, width, 128 / (width * sizeof(T)), processors(),
+                {Tuning::threads, Tuning::blocks, Tuning::unroll, Tuning::wave_rows, Tuning::most_rows,
+                 Tuning::least_rows, Tuning::one_block});
 }
 
 // Calls body.operator()<Applied, width, In>(tiling) for a backward.
@@ -113,8 +115,13 @@ class Workspace {
     to.slots = per_channel ? tiling_.slots : 1;
     to.rows = uint32_t(per_channel ? tiling_.groups / groups * tiling_.row_tiles : tiling_.blocks());
     to.count = groups * int64_t(to.channels);
-    // A block has a warp's width of sums, or more where they have few terms.
-    const int64_t terms = std::clamp<int64_t>(to.rows * ceil_div(to.inner, to.tile), 1, reduction_threads / 32);
+    to.divides = to.inner == 1 && std::max(to.count, int64_t(to.merged_rows) * to.channels) <= Tiling::most_divisible;
+    to.by_channels = Divider(to.channels);
+    to.by_tile = Divider(uint32_t(std::min(to.tile, Tiling::most_divisible)));
+    // Few sums of many terms take many threads each, and many sums few.
+    const auto side = std::bit_floor(uint64_t(std::clamp<int64_t>(to.count / processors(), 16, 128)));
+    const int64_t threads = reduction_threads / std::min<int64_t>(side, to.count);
+    const int64_t terms = std::clamp<int64_t>(to.rows * ceil_div(to.inner, to.tile), 1, threads);
     to.sums_per_block = uint32_t(std::min(to.count, reduction_threads / terms));
     to.blocks = partial ? uint32_t(ceil_div(to.count, to.sums_per_block)) : 0;
     return to;
@@ -154,7 +161,7 @@ class Workspace {
     for (const auto& each : reductions.each) {
       all += each.blocks;
     }
-    return all ? launch(reduce_partials_kernel<Number>, all, reduction_threads, stream, reductions) : nullptr;
+    return all ? launch_early(reduce_partials_kernel<Number>, all, reduction_threads, stream, reductions) : nullptr;
   }
 };
 
@@ -164,7 +171,7 @@ const char* launch_forward(const Forward& call, void* stream) {
   const auto with_output = [&]<template <class> class Out>() {
     return [&]<class Applied, int width, class In>() {
       using T = typename Applied::T;
-      const auto tiling = tiling_of<T, ForwardTuning<Applied>>(call.shape, width);
+      const auto tiling = tiling_of<T, ForwardTuning<Applied, In, Out<T>>>(call.shape, width);
       return launch(forward_kernel<Applied, width, In, Out<T>>, tiling.blocks(), tiling.threads(), stream, call, tiling,
                     typename Applied::Options(call));
     };
@@ -187,8 +194,10 @@ int64_t workspace_bytes(const Backward& call) {
 const char* launch_backward(const Backward& call, void* memory, void* stream) {
   return with_backward(call, [&]<class Applied, int width, class In>(const Tiling& tiling) {
     const Workspace<typename Applied::Number> workspace(call, tiling, width, memory);
-    const char* error = launch(backward_kernel<Applied, width, In>, tiling.blocks(), tiling.threads(), stream, call,
-                               tiling, typename Applied::Options(call), workspace.partials);
+    // A single block has all of its threads write sums.
+    const uint32_t threads = tiling.blocks() == 1 ? BackwardTuning<Applied, In>::threads : tiling.threads();
+    const char* error = launch(backward_kernel<Applied, width, In>, tiling.blocks(), threads, stream, call, tiling,
+                               typename Applied::Options(call), workspace.partials);
     return error ? error : workspace.reduce(stream);
   });
 }

@@ -108,25 +108,67 @@ DERF_THREAD void store(T* to, const Numbers<T, width>& from) {
   store_packet<T, width>(to, narrowed<T, width>(from));
 }
 
-// Calls body(P{}) with the type of a parameter beside an input of type T: T, or float.
-template <class T, class Body>
-DERF_THREAD void with_parameter_type(Type type, const Body& body) {
-  if (sizeof(T) == 2 && type == Type::f32) {
-    body(float());
-  } else {
-    body(T());
-  }
-}
+// Values of a parameter on their way from memory. A kernel asks for all that it needs before it waits for the first:
+// numbers of 16 bits stay packed, as they are in memory, until unpack().
+template <class T, int n>
+struct Fetched {
+  opmath_t<T> values[n];
+  bool packed = false;
 
-// A parameter of one element.
-template <class T>
-DERF_THREAD opmath_t<T> read_scalar(const Scalar& scalar) {
-  opmath_t<T> x = -opmath_t<T>(0);  // where it is absent: what leaves every number as it is when added, 0 included
-  if (scalar.data) {
-    with_parameter_type<T>(scalar.type,
-                           [&](auto type) { x = widen(*static_cast<const decltype(type)*>(scalar.data)); });
+  DERF_THREAD void fill(opmath_t<T> x) {
+#pragma unroll
+    for (auto& each : values) {
+      each = x;
+    }
   }
-  return x;
+  // n neighbours.
+  DERF_THREAD void fetch_packet(const T* from) {
+    const Loaded<T, n> packet = load<T, n>(from);
+    if constexpr (sizeof(T) == 2) {
+      packed = true;
+      if constexpr (n == 1) {
+        values[0] = bits_as_float(packet.element[0].bits);
+      } else {
+#pragma unroll
+        for (int i = 0; i < n / 2; ++i) {
+          values[i] = bits_as_float(packet.pair[i]);
+        }
+      }
+    } else {
+      widen<T, n>(packet, values);
+    }
+  }
+  DERF_THREAD void unpack() {
+    if constexpr (sizeof(T) == 2) {
+      if (packed) {
+        Loaded<T, n> packet;
+        if constexpr (n == 1) {
+          packet.element[0].bits = uint16_t(__builtin_bit_cast(uint32_t, values[0]));
+        } else {
+#pragma unroll
+          for (int i = 0; i < n / 2; ++i) {
+            packet.pair[i] = __builtin_bit_cast(uint32_t, values[i]);
+          }
+        }
+        widen<T, n>(packet, values);
+      }
+    }
+  }
+};
+
+// A parameter's element `at`, of the type T of input or float; where it is absent, -0: what leaves every number as it
+// is when added, 0 included.
+template <class T>
+DERF_THREAD Fetched<T, 1> fetch_one(const void* data, Type type, int64_t at = 0) {
+  Fetched<T, 1> to;
+  if (!data) {
+    to.fill(-opmath_t<T>(0));
+  } else if (sizeof(T) == 2 && type == Type::f32) {
+    to.fill(static_cast<const float*>(data)[at]);
+  } else {
+    to.fetch_packet(static_cast<const T*>(data) + at);
+  }
+  return to;
 }
 
 // Rounds a sum to the type of what it belongs to.
@@ -151,12 +193,13 @@ struct ThreadTile {
   DERF_THREAD static ThreadTile of(const Tiling& tiling, int width, uint32_t block = blockIdx.x,
                                    uint32_t thread = threadIdx.x) {
     ThreadTile to;
-    to.row_tile = block / tiling.column_tiles;
+    to.row_tile = tiling.by_column_tiles.quotient(block);
     to.column_tile = block - to.row_tile * tiling.column_tiles;
-    to.group = to.row_tile / tiling.row_tiles;
+    to.group = tiling.by_row_tiles.quotient(to.row_tile);
     const uint32_t row_tile = to.row_tile - to.group * tiling.row_tiles;
-    const uint32_t row_thread = thread / tiling.column_threads;
-    to.column = (int64_t(to.column_tile) * tiling.column_threads + thread % tiling.column_threads) * width;
+    const uint32_t row_thread = tiling.by_column_threads.quotient(thread);
+    const uint32_t column_thread = thread - row_thread * tiling.column_threads;
+    to.column = (int64_t(to.column_tile) * tiling.column_threads + column_thread) * width;
     const int64_t first_row = row_tile * tiling.rows_per_tile + row_thread;
     to.offset = to.group * tiling.group_numel + to.column + first_row * tiling.row_stride;
     to.step = tiling.row_threads * tiling.row_stride;
@@ -165,7 +208,7 @@ struct ThreadTile {
     const int64_t tile_end = (row_tile + 1) * tiling.rows_per_tile, last = tiling.rows - !whole;
     const int64_t end = tile_end < last ? tile_end : last;
     const bool idle = row_thread >= tiling.row_threads || to.column >= tiling.row_stride || end <= first_row;
-    to.rows = idle ? 0 : uint32_t(end - first_row + tiling.row_threads - 1) / tiling.row_threads;
+    to.rows = idle ? 0 : tiling.by_row_threads.quotient(uint32_t(end - first_row) + tiling.row_threads - 1);
     return to;
   }
 
@@ -186,13 +229,23 @@ struct Channels {
   bool by_packets;                          // a parameter's values lie side by side, as the elements do
 
   DERF_THREAD Channels(const ThreadTile& tile, const Tiling& tiling, int width) {
-    first = tiling.inner == 1 ? tile.column : tile.column / tiling.inner;
+    first = tiling.inner == 1                             ? tile.column
+            : tiling.row_stride <= Tiling::most_divisible ? tiling.by_inner.quotient(uint32_t(tile.column))
+                                                          : tile.column / tiling.inner;
     const int64_t elements = (first + 1) * tiling.inner - tile.column;
     left = int32_t(elements < many ? elements : many);
     inner = int32_t(tiling.inner < many ? tiling.inner : many);
     count = tiling.channels;
-    index = tiling.merged_rows == 1 ? uint32_t(first) : uint32_t(first) % count;
+    index = uint32_t(first);
+    if (tiling.merged_rows > 1) {
+      index -= tiling.by_channels.quotient(index) * count;
+    }
     by_packets = inner == 1 && count % width == 0;
+  }
+
+  template <class From>
+  DERF_THREAD bool takes_packets(const From* from, int piece) const {
+    return by_packets && reinterpret_cast<uintptr_t>(from) % (piece * sizeof(From)) == 0;
   }
 
   // From a parameter's values, which begin at `from`, those of n neighbouring elements.
@@ -200,7 +253,7 @@ struct Channels {
   DERF_THREAD void take(const From* from, Number (&values)[n]) const {
     constexpr int piece = n < 16 / int(sizeof(From)) ? n : 16 / int(sizeof(From));
     from += index;
-    if (n > 1 && by_packets && reinterpret_cast<uintptr_t>(from) % (piece * sizeof(From)) == 0) {
+    if (n > 1 && takes_packets(from, piece)) {
 #pragma unroll
       for (int k = 0; k < n; k += piece) {
         Numbers<From, piece> some;
@@ -228,20 +281,23 @@ struct Channels {
     }
   }
 
-  // The values of a parameter for n neighbouring elements; `absent` where there is none. T is the type of input.
+  // The values of a parameter for n neighbouring elements; `absent` where there is none. T is the type of input, the
+  // parameter's is that or float.
   template <class T, int n>
-  DERF_THREAD void read(const ChannelParameter& parameter, uint32_t group, opmath_t<T> absent,
-                        opmath_t<T> (&values)[n]) const {
+  DERF_THREAD Fetched<T, n> fetch(const ChannelParameter& parameter, uint32_t group, opmath_t<T> absent) const {
+    Fetched<T, n> to;
+    const int64_t begin = group * parameter.group_stride;
     if (!parameter.data) {
-#pragma unroll
-      for (int i = 0; i < n; ++i) {
-        values[i] = absent;
-      }
-      return;
+      to.fill(absent);
+    } else if (sizeof(T) == 2 && parameter.type == Type::f32) {
+      take(static_cast<const float*>(parameter.data) + begin, to.values);
+    } else if (const T* from = static_cast<const T*>(parameter.data) + begin;
+               n <= vector_width<T> && (n == 1 || takes_packets(from + index, n))) {
+      to.fetch_packet(from + index);
+    } else {
+      take(from, to.values);
     }
-    with_parameter_type<T>(parameter.type, [&](auto type) {
-      take(static_cast<const decltype(type)*>(parameter.data) + group * parameter.group_stride, values);
-    });
+    return to;
   }
 };
 

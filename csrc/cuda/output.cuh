@@ -8,6 +8,8 @@ namespace derf::cuda {
 
 template <class T>
 struct Whole {
+  static constexpr bool is_whole = true;
+
   template <int width>
   struct Output {
     T* to;
@@ -45,6 +47,8 @@ DERF_THREAD uint32_t encoded_float8(Number x) {
 
 template <class T>
 struct Eight {
+  static constexpr bool is_whole = false;
+
   template <int width>
   class Output {
     struct alignas(width) Bytes {

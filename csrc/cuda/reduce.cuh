@@ -1,6 +1,7 @@
 // The second kernel of the backward: the blocks' sums, added up in double.
 #pragma once
 #include "memory.cuh"
+#include "tiling.h"
 
 namespace derf::cuda {
 
@@ -18,6 +19,8 @@ struct Reduction {
   uint32_t column_tiles, slots;
   uint32_t sums_per_block;
   uint32_t blocks;  // 0: not wanted
+  bool divides;     // by these; else by a GPU's own division
+  Divider by_channels, by_tile;
 };
 
 template <class Number>
@@ -25,16 +28,23 @@ struct Reductions {
   Reduction<Number> each[5];
 };
 
-constexpr int reduction_threads = 1024;
+constexpr int reduction_threads = 512;
 
 template <class Number>
 DERF_THREAD double sum_of_channel(const Reduction<Number>& call, int64_t index, uint32_t thread, uint32_t threads) {
-  const int64_t group = index / call.channels;
+  const int64_t group = call.divides ? call.by_channels.quotient(uint32_t(index)) : index / call.channels;
   double sum = 0;
   for (uint32_t k = 0; k < call.merged_rows; ++k) {
     const int64_t channel = index + (k - group) * call.channels, begin = channel * call.inner;
-    const int64_t first = begin / call.tile, tiles = (begin + call.inner - 1) / call.tile - first + 1;
-    const int64_t first_slot = channel - first * call.tile / call.inner;  // 0 in the tiles after
+    int64_t first, first_slot, tiles = 1;  // the slot is 0 in the tiles after the first
+    if (call.divides) {
+      first = call.by_tile.quotient(uint32_t(channel));
+      first_slot = channel - first * call.tile;
+    } else {
+      first = begin / call.tile;
+      first_slot = channel - first * call.tile / call.inner;
+      tiles = (begin + call.inner - 1) / call.tile - first + 1;
+    }
     const Number* from = call.partial + (group * call.rows * call.column_tiles + first) * call.slots;
     const int64_t stride = int64_t(call.column_tiles) * call.slots;
     const uint32_t terms = call.rows * uint32_t(tiles);
@@ -59,6 +69,7 @@ __global__ void __launch_bounds__(reduction_threads)
   const uint32_t thread_of_sum = threadIdx.x / side;
   const int64_t index = int64_t(block) * side + threadIdx.x % side;
   double sum = 0;
+  wait_for_previous();
   if (index < call.count && thread_of_sum < threads_per_sum) {
     sum = sum_of_channel(call, index, thread_of_sum, threads_per_sum);
   }

@@ -60,28 +60,42 @@ struct Sums {
     }
   }
 
-  // Adds to the first of a thread's sums [first, first + n) the others.
+  // Makes one of all threads' sums [first, first + n): in shared[first][0], for thread 0.
   template <int n>
-  DERF_THREAD void join(int first) {
+  DERF_THREAD void join_all(int first) {
+    Number sum = shared[first][threadIdx.x];
 #pragma unroll
     for (int i = 1; i < n; ++i) {
-      shared[first][threadIdx.x] += shared[first + i][threadIdx.x];
+      sum += shared[first + i][threadIdx.x];
+    }
+    sum = sum_of_warp(sum);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+      shared[first][threadIdx.x / 32] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (uint32_t warp = 1; warp < blockDim.x / 32; ++warp) {
+        shared[first][0] += shared[first][warp];
+      }
     }
   }
 
-  // Adds to every `step`-th of the sums [first, last) of the first `stride` threads those of all `rows` * `stride`
-  // threads, in a tree.
-  DERF_THREAD void add_rows(int first, int last, int step, uint32_t rows, uint32_t stride) const {
-    while (rows > 1) {
+  // Adds to the sums [first, last) of the first `most` * `stride` threads those of all `rows` * `stride` threads, in a
+  // tree; returns how many rows are left.
+  DERF_THREAD uint32_t add_rows(int first, int last, uint32_t rows, uint32_t stride, uint32_t most) const {
+    while (rows > most) {
       const uint32_t half = (rows + 1) / 2;
       __syncthreads();
       if (threadIdx.x < (rows - half) * stride) {
-        for (int i = first; i < last; i += step) {
+        for (int i = first; i < last; ++i) {
           shared[i][threadIdx.x] += shared[i][threadIdx.x + half * stride];
         }
       }
       rows = half;
     }
+    __syncthreads();
+    return rows;
   }
 };
 
@@ -89,6 +103,8 @@ struct Sums {
 template <class Sums, int width>
 class ChannelSums {
   using Number = typename Sums::Number;
+  static constexpr uint32_t rows_at_once = 16;  // that a thread adds up by itself
+
   const Sums& sums_;
   const Tiling& tiling_;
   const ThreadTile& tile_;
@@ -113,12 +129,13 @@ class ChannelSums {
     if (!wanted) {
       return;
     }
-    sums_.add_rows(first, first + kinds * width, 1, tiling_.row_threads, tiling_.column_threads);
-    __syncthreads();
-    if (tiling_.inner == 1) {
+    const bool by_elements = tiling_.inner == 1;
+    const uint32_t rows = sums_.add_rows(first, first + kinds * width, tiling_.row_threads, tiling_.column_threads,
+                                         by_elements ? rows_at_once : 1);
+    if (by_elements) {
 #pragma unroll
       for (int kind = 0; kind < kinds; ++kind) {
-        write_elements(first + kind * width, to[kind]);
+        write_elements(first + kind * width, rows, to[kind]);
       }
     } else {
       write_channels(first, to);
@@ -132,12 +149,25 @@ class ChannelSums {
   }
   DERF_THREAD int64_t result(int64_t channel) const { return int64_t(tile_.group) * tiling_.channels + channel; }
 
-  // Each element is a channel: by all threads, side by side.
-  DERF_THREAD void write_elements(int first, const Sum<Number>& to) const {
-    if (to.wanted()) {
-      for (int32_t i = int32_t(threadIdx.x); i < elements_; i += int32_t(blockDim.x)) {
-        to.write(place(i), result(first_ + i), sums_.shared[first + i % width][i / width]);
+  // Each element is a channel: by all threads, side by side, each of which adds up the rows that are left.
+  DERF_THREAD void write_elements(int first, uint32_t rows, const Sum<Number>& to) const {
+    if (!to.wanted()) {
+      return;
+    }
+    const int64_t in_partial = place(0), in_result = result(first_);
+    for (uint32_t i = threadIdx.x; i < uint32_t(elements_); i += blockDim.x) {
+      const Number* from = sums_.shared[first + i % width] + i / width;
+      Number sums[4] = {};  // a single one would err more
+#pragma unroll 1
+      for (uint32_t row = 0; row < rows; row += 4) {
+#pragma unroll
+        for (uint32_t k = 0; k < 4; ++k, from += tiling_.column_threads) {
+          if (row + k < rows) {
+            sums[k] += *from;
+          }
+        }
       }
+      to.write(in_partial + i, in_result + i, (sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
   }
 

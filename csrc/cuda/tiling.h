@@ -4,17 +4,36 @@
 #include <algorithm>
 
 #include "../call.h"
+#include "../functions/thread.h"
 
 namespace derf::cuda {
 
 inline int64_t ceil_div(int64_t all, int64_t size) { return (all + size - 1) / size; }
+
+// Divides numbers below 2^31 by one that is known at launch: a multiplication and a shift, where a GPU's own division
+// takes some twenty instructions, one after the other.
+struct Divider {
+  uint32_t magic = 1, shift = 0;
+
+  Divider() = default;
+  explicit Divider(uint32_t divisor) {
+    while (shift < 31 && uint32_t(1) << shift < divisor) {
+      ++shift;
+    }
+    magic = uint32_t((uint64_t(1) << 32) * ((uint64_t(1) << shift) - divisor) / divisor + 1);
+  }
+  DERF_THREAD uint32_t quotient(uint32_t dividend) const {
+    return (uint32_t(uint64_t(dividend) * magic >> 32) + dividend) >> shift;
+  }
+};
 
 // What a kernel wants of its launch.
 struct LaunchConfig {
   int threads;     // in a block, at most
   int blocks;      // for each multiprocessor
   int unroll;      // a thread takes so many rows at a time
-  int most_rows;   // that a thread walks down
+  int wave_rows;   // that a thread walks down where all blocks find room at once
+  int most_rows;   // and where they do not
   int least_rows;  // of a tile, so that its parameters and partial sums are few beside them
   int one_block;   // so many loads of threads are a single block's work
 };
@@ -33,11 +52,13 @@ struct Tiling {
   uint32_t column_tiles, row_tiles;
   uint32_t column_threads, row_threads;
   uint32_t slots;  // channels that a tile's columns may belong to, at most
+  Divider by_column_tiles, by_row_tiles, by_column_threads, by_row_threads, by_channels, by_inner;
+
+  static constexpr int64_t most_divisible = INT32_MAX;  // by a Divider
 
   // Whether loads of `width` elements go into a group.
   static bool takes(const Shape& shape, int width) {
-    return shape.rows * shape.channels * shape.inner % width == 0 &&
-           shape.channels < 1 << 26;  // 64 times these: 32 bits
+    return shape.rows * shape.channels * shape.inner % width == 0 && shape.channels < 1 << 26;
   }
 
   // line_threads: as many threads side by side as have a line of 128 bytes.
@@ -58,7 +79,7 @@ struct Tiling {
         merged_rows *= 2;
       }
       while (merged_rows > 1 && merged_rows < 64 && is_odd(line_threads * width / 4) &&
-             shape.rows % (2 * merged_rows) == 0) {
+             shape.rows % (2 * merged_rows) == 0 && 2 * merged_rows * shape.channels <= most_divisible) {
         merged_rows *= 2;  // to whole sectors of memory, a quarter of a line
       }
       row_channels = merged_rows * channels;
@@ -79,6 +100,12 @@ struct Tiling {
     }
     const int64_t elements = int64_t(column_threads) * width;
     slots = uint32_t(inner == 1 ? elements : std::min<int64_t>((elements - 1) / inner + 2, row_channels));
+    by_column_tiles = Divider(column_tiles);
+    by_row_tiles = Divider(row_tiles);
+    by_column_threads = Divider(column_threads);
+    by_row_threads = Divider(row_threads);
+    by_channels = Divider(channels);
+    by_inner = Divider(uint32_t(std::min(inner, most_divisible)));
   }
 
   int64_t blocks() const { return groups * row_tiles * column_tiles; }
@@ -88,11 +115,14 @@ struct Tiling {
   void cut_rows(int processors, const LaunchConfig& config) {
     row_threads = uint32_t(std::min<int64_t>(config.threads / column_threads, rows));
     const int64_t walks = ceil_div(rows, row_threads);  // of a group's columns, if of one row each
-    // Where a block has fewer threads, more blocks find room on a multiprocessor.
-    const int64_t at_once = int64_t(processors) * config.blocks * config.threads / (column_threads * row_threads);
+    // Where a block has fewer threads, more blocks find room on a multiprocessor. One block more than find room at once
+    // would take as long as all of them again.
+    const int64_t at_once = int64_t(processors) * (config.blocks * config.threads / threads());
     const bool is_small = groups == 1 && column_tiles == 1 && rows * columns <= config.one_block;
-    const int64_t fair =
-        is_small ? walks : std::min<int64_t>(ceil_div(groups * walks * column_tiles, at_once), config.most_rows);
+    int64_t fair = is_small ? walks : ceil_div(groups * walks * column_tiles, at_once);
+    if (!is_small && fair > config.wave_rows) {
+      fair = config.most_rows;
+    }
     const int64_t walk = fair == 1 ? 1 : ceil_div(fair, config.unroll) * config.unroll;
     rows_per_tile = walk * row_threads;
     step = row_threads * row_stride;

@@ -118,6 +118,23 @@ void write_at_once(Packet* to, Packet packet) {
   *to = packet;
 }
 
+inline void let_next_start() {}
+inline void wait_for_previous() {}
+
+// By lanes 16, 8, ... apart, as a GPU's warps exchange them.
+template <class Number>
+Number sum_of_warp(Number x) {
+  static Number of[1024];
+  const uint32_t warp = threadIdx.x / 32 * 32;
+  for (uint32_t lanes = 16; lanes > 0; lanes /= 2) {
+    __syncthreads();
+    of[threadIdx.x] = x;
+    __syncthreads();
+    x += of[warp + ((threadIdx.x - warp) ^ lanes)];
+  }
+  return x;
+}
+
 inline int processors() { return on_host::settings.processors; }
 
 template <class... Parameters, class... Arguments>
@@ -136,6 +153,12 @@ const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threa
     on_host::recorder.end_block();
   }
   return nullptr;
+}
+
+template <class... Parameters, class... Arguments>
+const char* launch_early(void (*kernel)(Parameters...), int64_t blocks, uint32_t threads, void* stream,
+                         const Arguments&... arguments) {
+  return launch(kernel, blocks, threads, stream, arguments...);
 }
 
 }  // namespace derf::cuda
