@@ -52,10 +52,10 @@ class Instructions:
 
 
 INSTRUCTIONS = {
-    ("forward", "bfloat16"): Instructions(15.4, 10.0, 1),
-    ("forward", "float32"): Instructions(21.0, 16.0, 1),
-    ("backward", "bfloat16"): Instructions(29.4, 17.1, 2),
-    ("backward", "float32"): Instructions(35.25, 23.25, 2),
+    ("forward", "bfloat16"): Instructions(16.2, 10.0, 1),
+    ("forward", "float32"): Instructions(22.5, 16.0, 1),
+    ("backward", "bfloat16"): Instructions(29.6, 17.1, 2),
+    ("backward", "float32"): Instructions(35.75, 23.25, 2),
 }
 
 

@@ -12,6 +12,7 @@ import sys
 import cuda_on_host
 import on_host
 import pytest
+import torch
 
 # What runs little of the kernels' loops, and a layout whose memory the guarded allocator cannot give.
 LEFT_OUT = ("gradcheck", "vmap", "jacobians", "transforms", "second_derivative", "mkldnn", "opcheck", "threads")
@@ -59,3 +60,15 @@ def test_guards_are_there(guard_ends):
         timeout=300,
     )
     assert run.stdout == "made\n" and run.returncode < 0, run.stderr
+
+
+def test_quotients():
+    """Divisors and dividends below 2^31, those round powers of two and multiples of the divisor among them."""
+    round_powers = [2**k + d for k in range(31) for d in (-1, 0, 1)]
+    divisors = sorted({*round_powers, 3, 7, 768, 1152, 2**31 - 1} - {0} | set(range(1, 130)))
+    for divisor in divisors:
+        multiples = divisor * torch.cat([torch.arange(100), torch.randint(0, max(1, 2**31 // divisor), (100,))])
+        dividends = torch.cat([multiples - 1, multiples, multiples + 1, torch.tensor(round_powers), torch.tensor([0])])
+        dividends = dividends[(dividends >= 0) & (dividends < 2**31)]
+        found = cuda_on_host.library().quotients(dividends, divisor)
+        assert torch.equal(found, dividends // divisor), divisor

@@ -4,6 +4,7 @@
 //   derf_cuda_on_host::install_idle(int processors) -> ()    launches that do nothing: the host's time
 //   derf_cuda_on_host::record() -> (), report() -> str    in cuda_traffic.so: recorder.h
 //   derf_cuda_on_host::evaluate(Tensor u, ScalarType dtype, str function) -> (Tensor, Tensor, Tensor)
+//   derf_cuda_on_host::quotients(Tensor dividends, int divisor) -> Tensor    by a Divider
 #include <ATen/ops/empty_like.h>
 
 #define DERF_CUDA_ON_HOST
@@ -90,5 +91,13 @@ TORCH_LIBRARY(derf_cuda_on_host, m) {
   m.def("install_idle(int processors) -> ()", &install_idle);
   m.def("record() -> ()", [] { on_host::recorder.enabled = true; });
   m.def("report() -> str", [] { return on_host::recorder.report(); });
+  m.def("quotients(Tensor dividends, int divisor) -> Tensor", [](const at::Tensor& dividends, int64_t divisor) {
+    const derf::cuda::Divider by{uint32_t(divisor)};
+    at::Tensor found = at::empty_like(dividends);
+    for (int64_t i = 0; i < found.numel(); ++i) {
+      found.mutable_data_ptr<int64_t>()[i] = by.quotient(uint32_t(dividends.const_data_ptr<int64_t>()[i]));
+    }
+    return found;
+  });
   m.def("evaluate(Tensor u, ScalarType dtype, str function='erf') -> (Tensor, Tensor, Tensor)", &evaluate);
 }
