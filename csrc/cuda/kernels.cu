@@ -101,12 +101,16 @@ template <class Number>
 class Workspace {
   const Backward& call_;
   const Tiling& tiling_;
+  int processors_;
   int64_t tile_;       // elements of a tile's row
   bool has_channels_;  // a block has all of its channels' terms in a group, and of alpha's and shift's
   bool has_scalars_;
 
   Reduction<Number> reduction(const Number* partial, const Result& result, int64_t groups, bool per_channel) const {
     Reduction<Number> to{partial, result};
+    if (!partial) {
+      return to;
+    }
     to.merged_rows = per_channel ? tiling_.merged_rows : 1;
     to.channels = per_channel ? tiling_.channels : 1;
     to.inner = per_channel ? tiling_.inner : 1;
@@ -119,11 +123,11 @@ class Workspace {
     to.by_channels = Divider(to.channels);
     to.by_tile = Divider(uint32_t(std::min(to.tile, Tiling::most_divisible)));
     // Few sums of many terms take many threads each, and many sums few.
-    const auto side = std::bit_floor(uint64_t(std::clamp<int64_t>(to.count / processors(), 16, 128)));
+    const auto side = std::bit_floor(uint64_t(std::clamp<int64_t>(to.count / processors_, 16, 128)));
     const int64_t threads = reduction_threads / std::min<int64_t>(side, to.count);
     const int64_t terms = std::clamp<int64_t>(to.rows * ceil_div(to.inner, to.tile), 1, threads);
     to.sums_per_block = uint32_t(std::min(to.count, reduction_threads / terms));
-    to.blocks = partial ? uint32_t(ceil_div(to.count, to.sums_per_block)) : 0;
+    to.blocks = uint32_t(ceil_div(to.count, to.sums_per_block));
     return to;
   }
 
@@ -134,6 +138,7 @@ class Workspace {
   Workspace(const Backward& call, const Tiling& tiling, int width, void* memory)
       : call_(call),
         tiling_(tiling),
+        processors_(processors()),
         tile_(int64_t(tiling.column_threads) * width),
         has_channels_(tiling.row_tiles == 1 && tiling.merged_rows == 1 &&
                       (tiling.inner == 1 || tiling.column_tiles == 1)),
