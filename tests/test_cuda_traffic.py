@@ -60,7 +60,7 @@ def test_parameters_come_by_packets(rows):
     """weight and bias of a thread's eight bfloat16 columns: a load each, on their way behind those of two rows."""
     row = next(row for row in rows if row["name"] == "large" and row["dtype"] == "bfloat16")
     steps = [(name, size) for name, size, _ in row["first thread"]]
-    assert steps[:2] == [("x", 16)] * 2
+    assert steps[:2] == [("input", 16)] * 2
     assert sorted(steps[2:6]) == [("alpha", 2), ("bias", 16), ("shift", 2), ("weight", 16)]
     assert all(size == 16 for name, size in steps if name in TENSORS)
 
