@@ -308,13 +308,14 @@ def test_the_profiler_tells_forward_from_backward(input, device):
     assert any(re.search("DerfBackward", name) for name in names)
 
 
-def test_a_cuda_graph_replays(device):
+@pytest.mark.parametrize("rows", [5, 5000])  # one launch of a backward, and two
+def test_a_cuda_graph_replays(rows, device):
     if device == "cpu":
         pytest.skip("CUDA graphs need a CUDA device")
     module = layer(device)
-    example = torch.randn(5, 8, device=device, requires_grad=True)
+    example = torch.randn(rows, 8, device=device, requires_grad=True)
     graphed = torch.cuda.make_graphed_callables(copy.deepcopy(module), (example,))
-    input = torch.randn(5, 8, device=device, requires_grad=True)
+    input = torch.randn(rows, 8, device=device, requires_grad=True)
     assert_same(gradients(graphed, input, graphed.parameters()), gradients(module, input, module.parameters()))
 
 

@@ -1,7 +1,7 @@
 // All gradients in one pass over x (input, or a sum) and grad_output. With u = alpha x + shift, g = grad_output:
 //   h = g weight f'(u);  the gradient of x is alpha h;  grad_alpha = sum h x;  grad_shift = sum h;
 //   grad_weight = sum g f(u) and grad_bias = sum g over all that share the parameter.
-// A thread sums its column's rows, a block its threads' sums in a tree, and a second kernel the blocks' in double
+// A thread sums its column's rows, a block its threads' sums (sums.cuh), and a second kernel the blocks' in double
 // (reduce.cuh): no atomics, the same bits every time. Where f' is 0 the gradients are 0: never 0 * Inf.
 #pragma once
 #include "applied.cuh"
@@ -51,8 +51,9 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
     int64_t at = tile.offset;
     Column column(call, options, of);
     auto weight = of.template fetch<T, width>(call.weight, tile.group, Number(1));
-    const Gradient of_input(call, tile, of);
+    Gradient of_input(call, tile, of);
     column.unpack();
+    of_input.unpack();
     weight.unpack();
 #pragma unroll
     for (Number& w : weight.values) {
@@ -132,8 +133,12 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
   // Where alpha and shift have one element, their sums of a thread, and then of a block, become one.
   const bool scalars_per_channel = Applied::is_general && call.alpha_per_channel;
   if (!scalars_per_channel) {
-    sums.template join_all<Column::scalars>(BlockSums::alpha);
-    sums.template join_all<Column::scalars>(BlockSums::shift);
+    if (Sum<Number>{partials.alpha, call.grad_alpha}.wanted()) {
+      sums.template join_all<Column::scalars>(BlockSums::alpha);
+    }
+    if (Sum<Number>{partials.shift, call.grad_shift}.wanted()) {
+      sums.template join_all<Column::scalars>(BlockSums::shift);
+    }
   }
   ThreadTile place = tile;
   if constexpr (finds_place_anew<Applied, In>) {

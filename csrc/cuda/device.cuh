@@ -104,15 +104,29 @@ const char* launch(void (*kernel)(Parameters...), int64_t blocks, uint32_t threa
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
 
-// The same, for a kernel that begins with wait_for_previous(): from compute capability 9.0 on its blocks may start when
-// all of the previous kernel's have called let_next_start(), which spares the time that a start takes.
+// Whether the current device runs code that was compiled for its own generation and has let_next_start() and
+// wait_for_previous(): code of an older one, compiled once more by the driver, lacks them.
+inline bool starts_early(cudaStream_t stream) {
+  int device = 0, major = 0, minor = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+  bool compiled = false;
+  for (int architecture : {__CUDA_ARCH_LIST__}) {
+    compiled |= architecture >= 900 && architecture / 100 == major && architecture <= 100 * major + 10 * minor;
+  }
+  // In a CUDA graph it was tried on 9.0 alone.
+  auto capture = cudaStreamCaptureStatusNone;
+  return compiled && (major == 9 || (cudaStreamIsCapturing(stream, &capture) == cudaSuccess &&
+                                     capture == cudaStreamCaptureStatusNone));
+}
+
+// The same, for a kernel that begins with wait_for_previous(): where starts_early(), its blocks may start when all of
+// the previous kernel's have called let_next_start(), which spares the time that a start takes.
 template <class... Parameters, class... Arguments>
 const char* launch_early(void (*kernel)(Parameters...), int64_t blocks, uint32_t threads, void* stream,
                          const Arguments&... arguments) {
-  int device = 0, major = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  if (major < 9 || blocks > INT32_MAX) {
+  if (blocks > INT32_MAX || !starts_early(static_cast<cudaStream_t>(stream))) {
     return launch(kernel, blocks, threads, stream, arguments...);
   }
   cudaLaunchAttribute early = {};
@@ -125,6 +139,7 @@ const char* launch_early(void (*kernel)(Parameters...), int64_t blocks, uint32_t
   config.attrs = &early;
   config.numAttrs = 1;
   const cudaError_t status = cudaLaunchKernelEx(&config, kernel, arguments...);
+  cudaGetLastError();  // or the next one who asks gets this error too
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
 DERF_THREAD void let_next_start() {

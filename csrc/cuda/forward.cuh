@@ -14,6 +14,7 @@ struct ForwardTuning {
   static constexpr bool is_double = std::is_same_v<typename Applied::T, double>;
   static constexpr bool is_fixed = !Applied::is_general && !is_double;
   static constexpr bool is_plain = is_fixed && !In::adds && Out::is_whole, loads_early = Out::is_whole;
+  // registers_for: so many blocks of a multiprocessor are to find registers.
   static constexpr int threads = 256,
                        unroll = is_double && Applied::is_general ? 1
                                 : is_fixed && !Out::is_whole     ? 4
@@ -51,11 +52,12 @@ __global__ void __launch_bounds__(ForwardTuning<Applied, In, Out>::threads,
   if (Tuning::loads_early && rows >= unroll) {
     load();
   }
-  // All loads are under way before the first is waited for.
+  // All of these loads are under way before the first is waited for.
   typename Applied::template Column<width> column(call, options, of);
   auto weight = of.template fetch<T, width>(call.weight, tile.group, Number(1));
   auto bias = of.template fetch<T, width>(call.bias, tile.group, -Number(0));  // -0 leaves 0 as it is
   typename Out::template Output<width> output(call, tile, of);
+  source.unpack();
   column.unpack();
   weight.unpack();
   bias.unpack();

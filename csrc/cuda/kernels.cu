@@ -101,12 +101,12 @@ template <class Number>
 class Workspace {
   const Backward& call_;
   const Tiling& tiling_;
-  int processors_;
   int64_t tile_;       // elements of a tile's row
   bool has_channels_;  // a block has all of its channels' terms in a group, and of alpha's and shift's
   bool has_scalars_;
 
-  Reduction<Number> reduction(const Number* partial, const Result& result, int64_t groups, bool per_channel) const {
+  Reduction<Number> reduction(const Number* partial, const Result& result, int64_t groups, bool per_channel,
+                              int processors) const {
     Reduction<Number> to{partial, result};
     if (!partial) {
       return to;
@@ -121,9 +121,9 @@ class Workspace {
     to.count = groups * int64_t(to.channels);
     to.divides = to.inner == 1 && std::max(to.count, int64_t(to.merged_rows) * to.channels) <= Tiling::most_divisible;
     to.by_channels = Divider(to.channels);
-    to.by_tile = Divider(uint32_t(std::min(to.tile, Tiling::most_divisible)));
+    to.by_tile = Divider(uint32_t(to.tile));
     // Few sums of many terms take many threads each, and many sums few.
-    const auto side = std::bit_floor(uint64_t(std::clamp<int64_t>(to.count / processors_, 16, 128)));
+    const auto side = std::bit_floor(uint64_t(std::clamp<int64_t>(to.count / processors, 16, 128)));
     const int64_t threads = reduction_threads / std::min<int64_t>(side, to.count);
     const int64_t terms = std::clamp<int64_t>(to.rows * ceil_div(to.inner, to.tile), 1, threads);
     to.sums_per_block = uint32_t(std::min(to.count, reduction_threads / terms));
@@ -138,7 +138,6 @@ class Workspace {
   Workspace(const Backward& call, const Tiling& tiling, int width, void* memory)
       : call_(call),
         tiling_(tiling),
-        processors_(processors()),
         tile_(int64_t(tiling.column_threads) * width),
         has_channels_(tiling.row_tiles == 1 && tiling.merged_rows == 1 &&
                       (tiling.inner == 1 || tiling.column_tiles == 1)),
@@ -157,11 +156,12 @@ class Workspace {
   // if a counter told it: but that would have to be set to zero before, by a launch as well.)
   const char* reduce(void* stream) const {
     const int64_t groups = tiling_.groups;
-    const Reductions<Number> reductions{{reduction(partials.weight, call_.grad_weight, groups, true),
-                                         reduction(partials.bias, call_.grad_bias, groups, true),
-                                         reduction(partials.alpha, call_.grad_alpha, 1, call_.alpha_per_channel),
-                                         reduction(partials.shift, call_.grad_shift, 1, call_.alpha_per_channel),
-                                         reduction(partials.gate, call_.grad_gate, groups, true)}};
+    const int count = processors();
+    const Reductions<Number> reductions{{reduction(partials.weight, call_.grad_weight, groups, true, count),
+                                         reduction(partials.bias, call_.grad_bias, groups, true, count),
+                                         reduction(partials.alpha, call_.grad_alpha, 1, call_.alpha_per_channel, count),
+                                         reduction(partials.shift, call_.grad_shift, 1, call_.alpha_per_channel, count),
+                                         reduction(partials.gate, call_.grad_gate, groups, true, count)}};
     int64_t all = 0;
     for (const auto& each : reductions.each) {
       all += each.blocks;

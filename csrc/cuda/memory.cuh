@@ -138,7 +138,18 @@ struct Fetched {
       widen<T, n>(packet, values);
     }
   }
-  DERF_THREAD void unpack() {
+  // All of them alike.
+  DERF_THREAD void fetch_alike(const Fetched<T, 1>& one) {
+    values[0] = one.values[0];
+    packed = one.packed;
+  }
+  DERF_THREAD void unpack(bool alike = false) {
+    if (alike) {
+      Fetched<T, 1> one{{values[0]}, packed};
+      one.unpack();
+      fill(one.values[0]);
+      return;
+    }
     if constexpr (sizeof(T) == 2) {
       if (packed) {
         Loaded<T, n> packet;
@@ -265,6 +276,10 @@ struct Channels {
       }
       return;
     }
+    take_singly(from, values);
+  }
+  template <class From, class Number, int n>
+  DERF_THREAD void take_singly(const From* from, Number (&values)[n]) const {
     int32_t elements_left = left;
     uint32_t channels_left = count - index;
 #pragma unroll
@@ -292,10 +307,10 @@ struct Channels {
     } else if (sizeof(T) == 2 && parameter.type == Type::f32) {
       take(static_cast<const float*>(parameter.data) + begin, to.values);
     } else if (const T* from = static_cast<const T*>(parameter.data) + begin;
-               n <= vector_width<T> && (n == 1 || takes_packets(from + index, n))) {
+               n == 1 || takes_packets(from + index, n)) {
       to.fetch_packet(from + index);
     } else {
-      take(from, to.values);
+      take_singly(from + index, to.values);
     }
     return to;
   }

@@ -2,6 +2,7 @@
 // multiprocessors alone, so results are bitwise the same from run to run on one device.
 #pragma once
 #include <algorithm>
+#include <bit>
 
 #include "../call.h"
 #include "../functions/thread.h"
@@ -10,16 +11,13 @@ namespace derf::cuda {
 
 inline int64_t ceil_div(int64_t all, int64_t size) { return (all + size - 1) / size; }
 
-// Divides numbers below 2^31 by one that is known at launch: a multiplication and a shift, where a GPU's own division
-// takes some twenty instructions, one after the other.
+// Divides numbers below 2^31 by one of [1, 2^31] that is known at launch: a multiplication and a shift, where a GPU's
+// own division takes some twenty instructions, one after the other.
 struct Divider {
   uint32_t magic = 1, shift = 0;
 
   Divider() = default;
-  explicit Divider(uint32_t divisor) {
-    while (shift < 31 && uint32_t(1) << shift < divisor) {
-      ++shift;
-    }
+  explicit Divider(uint32_t divisor) : shift(uint32_t(std::bit_width(divisor - 1))) {
     magic = uint32_t((uint64_t(1) << 32) * ((uint64_t(1) << shift) - divisor) / divisor + 1);
   }
   DERF_THREAD uint32_t quotient(uint32_t dividend) const {
@@ -58,7 +56,8 @@ struct Tiling {
 
   // Whether loads of `width` elements go into a group.
   static bool takes(const Shape& shape, int width) {
-    return shape.rows * shape.channels * shape.inner % width == 0 && shape.channels < 1 << 26;
+    return shape.rows * shape.channels * shape.inner % width == 0 &&
+           shape.channels < 1 << 26;  // 16 times these are divisible
   }
 
   // line_threads: as many threads side by side as have a line of 128 bytes.
@@ -115,18 +114,21 @@ struct Tiling {
   void cut_rows(int processors, const LaunchConfig& config) {
     row_threads = uint32_t(std::min<int64_t>(config.threads / column_threads, rows));
     const int64_t walks = ceil_div(rows, row_threads);  // of a group's columns, if of one row each
-    // Where a block has fewer threads, more blocks find room on a multiprocessor. One block more than find room at once
-    // would take as long as all of them again.
+    // Where a block has fewer threads, more blocks find room on a multiprocessor.
     const int64_t at_once = int64_t(processors) * (config.blocks * config.threads / threads());
     const bool is_small = groups == 1 && column_tiles == 1 && rows * columns <= config.one_block;
     int64_t fair = is_small ? walks : ceil_div(groups * walks * column_tiles, at_once);
-    if (!is_small && fair > config.wave_rows) {
+    const bool one_wave = !is_small && fair <= config.wave_rows;
+    if (!is_small && !one_wave) {
       fair = config.most_rows;
     }
-    const int64_t walk = fair == 1 ? 1 : ceil_div(fair, config.unroll) * config.unroll;
-    rows_per_tile = walk * row_threads;
+    do {
+      const int64_t walk = fair == 1 ? 1 : ceil_div(fair, config.unroll) * config.unroll;
+      rows_per_tile = walk * row_threads;
+      row_tiles = uint32_t(ceil_div(rows, rows_per_tile));
+      ++fair;  // one block more than find room at once would take as long as all of them again
+    } while (one_wave && blocks() > at_once && row_tiles > 1);
     step = row_threads * row_stride;
-    row_tiles = uint32_t(ceil_div(rows, rows_per_tile));
   }
 };
 
