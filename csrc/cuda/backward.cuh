@@ -51,9 +51,8 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
     int64_t at = tile.offset;
     Column column(call, options, of);
     auto weight = of.template fetch<T, width>(call.weight, tile.group, Number(1));
-    Gradient of_input(call, tile, of);
+    const Gradient of_input(call, tile, of);
     column.unpack();
-    of_input.unpack();
     weight.unpack();
 #pragma unroll
     for (Number& w : weight.values) {
@@ -133,12 +132,8 @@ __global__ void __launch_bounds__(BackwardTuning<Applied, In>::threads, Backward
   // Where alpha and shift have one element, their sums of a thread, and then of a block, become one.
   const bool scalars_per_channel = Applied::is_general && call.alpha_per_channel;
   if (!scalars_per_channel) {
-    if (Sum<Number>{partials.alpha, call.grad_alpha}.wanted()) {
-      sums.template join_all<Column::scalars>(BlockSums::alpha);
-    }
-    if (Sum<Number>{partials.shift, call.grad_shift}.wanted()) {
-      sums.template join_all<Column::scalars>(BlockSums::shift);
-    }
+    sums.template join_all<Column::scalars>(BlockSums::alpha);
+    sums.template join_all<Column::scalars>(BlockSums::shift);
   }
   ThreadTile place = tile;
   if constexpr (finds_place_anew<Applied, In>) {

@@ -57,7 +57,6 @@ __global__ void __launch_bounds__(ForwardTuning<Applied, In, Out>::threads,
   auto weight = of.template fetch<T, width>(call.weight, tile.group, Number(1));
   auto bias = of.template fetch<T, width>(call.bias, tile.group, -Number(0));  // -0 leaves 0 as it is
   typename Out::template Output<width> output(call, tile, of);
-  source.unpack();
   column.unpack();
   weight.unpack();
   bias.unpack();

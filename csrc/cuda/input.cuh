@@ -2,7 +2,6 @@
 // (ResidualInput). Both give, for a thread's column,
 //   Source     of a forward: load a row's packet, take its numbers
 //   Gradient   of a backward: load the packet that x is in, take x from it, and finish with the gradient of x
-// and unpack() before the first take.
 #pragma once
 #include "memory.cuh"
 
@@ -19,7 +18,6 @@ struct Plain {
 
     DERF_THREAD Source(const Forward& call, const ThreadTile& tile, const Channels&)
         : input(static_cast<const T*>(call.input) + tile.offset) {}
-    DERF_THREAD void unpack() {}
     DERF_THREAD Packet load(int64_t at) const { return cuda::load<T, width>(input + at); }
     DERF_THREAD void take(const Packet& packet, int64_t, Numbers<T, width>& x) const { widen<T, width>(packet, x); }
     DERF_THREAD void advance(int64_t by) { input += by; }
@@ -34,7 +32,6 @@ struct Plain {
 
     DERF_THREAD Gradient(const Backward& call, const ThreadTile&, const Channels&)
         : x(static_cast<const T*>(call.input)), grad_input(static_cast<T*>(call.grad_input)) {}
-    DERF_THREAD void unpack() {}
     DERF_THREAD Packet load(int64_t at) const { return cuda::load<T, width>(x + at); }
     DERF_THREAD void take(const Packet& packet, Numbers<T, width>& numbers) const { widen<T, width>(packet, numbers); }
     DERF_THREAD void finish(Numbers<T, width>& of_x, const Packet&, int64_t at, opmath_t<T>*) const {
@@ -97,17 +94,16 @@ struct ResidualInput {
 
   template <int width>
   struct GateOf {
-    const bool shared;
     Fetched<T, width> each;
 
-    DERF_THREAD GateOf(const Gate& gate, uint32_t group, const Channels& of) : shared(gate.shared) {
-      if (shared) {
+    DERF_THREAD GateOf(const Gate& gate, uint32_t group, const Channels& of) {
+      if (gate.shared) {
         each.fetch_alike(fetch_one<T>(gate.data, gate.type, group * gate.group_stride));
       } else {
         each = of.template fetch<T, width>(gate, group, Number(1));
       }
+      each.unpack(gate.shared);  // at once: later it would take registers
     }
-    DERF_THREAD void unpack() { each.unpack(shared); }
     DERF_THREAD Number operator[](int i) const { return each.values[i]; }
   };
 
@@ -120,14 +116,13 @@ struct ResidualInput {
     const T* input;
     const Sum* residual;
     Sum* sum;
-    GateOf<width> gate;
+    const GateOf<width> gate;
 
     DERF_THREAD Source(const Forward& call, const ThreadTile& tile, const Channels& of)
         : input(static_cast<const T*>(call.input) + tile.offset),
           residual(static_cast<const Sum*>(call.residual) + tile.offset),
           sum(static_cast<Sum*>(call.sum) + tile.offset),
           gate(call.gate, tile.group, of) {}
-    DERF_THREAD void unpack() { gate.unpack(); }
     DERF_THREAD Packet load(int64_t at) const {
       return {cuda::load<T, width>(input + at), Row<Sum, width>::load(residual + at)};
     }
@@ -158,7 +153,7 @@ struct ResidualInput {
     T* grad_input;
     const Sum *sum, *grad_sum;
     Sum* grad_residual;
-    GateOf<width> gate;
+    const GateOf<width> gate;
 
     DERF_THREAD Gradient(const Backward& call, const ThreadTile& tile, const Channels& of)
         : input(static_cast<const T*>(call.input)),
@@ -167,7 +162,6 @@ struct ResidualInput {
           grad_sum(static_cast<const Sum*>(call.grad_sum)),
           grad_residual(static_cast<Sum*>(call.grad_residual)),
           gate(call.gate, tile.group, of) {}
-    DERF_THREAD void unpack() { gate.unpack(); }
     DERF_THREAD Packet load(int64_t at) const {
       Packet packet{Row<Sum, width>::load(sum + at), {}};
       if (grad_sum) {
