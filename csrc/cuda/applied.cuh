@@ -174,15 +174,26 @@ struct General {
         if (per_channel) {
           to = each.template fetch<T, width>({scalar.data, scalar.type, 0}, 0, -Number(0));
         } else {
-          to.fetch_alike(fetch_one<T>(scalar.data, scalar.type));
+          const auto all = fetch_one<T>(scalar.data, scalar.type);
+          to.values[0] = all.values[0];
+          to.packed = all.packed;
         }
       };
       fetch(call.alpha, alpha);
       fetch(call.shift, shift);
     }
     DERF_THREAD void unpack() {
-      alpha.unpack(!per_channel);
-      shift.unpack(!per_channel);
+      const auto unpack = [&](Fetched<T, width>& of) {
+        if (per_channel) {
+          of.unpack();
+        } else {
+          Fetched<T, 1> all{{of.values[0]}, of.packed};
+          all.unpack();
+          of.fill(all.values[0]);
+        }
+      };
+      unpack(alpha);
+      unpack(shift);
     }
 
     DERF_THREAD Number preactivation(Number x, int i) const { return std::fma(alpha.values[i], x, shift.values[i]); }

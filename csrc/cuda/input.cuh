@@ -97,12 +97,14 @@ struct ResidualInput {
     Fetched<T, width> each;
 
     DERF_THREAD GateOf(const Gate& gate, uint32_t group, const Channels& of) {
-      if (gate.shared) {
-        each.fetch_alike(fetch_one<T>(gate.data, gate.type, group * gate.group_stride));
-      } else {
+      if (!gate.shared) {
         each = of.template fetch<T, width>(gate, group, Number(1));
+        each.unpack();
+        return;
       }
-      each.unpack(gate.shared);  // at once: later it would take registers
+      auto all = fetch_one<T>(gate.data, gate.type, group * gate.group_stride);
+      all.unpack();
+      each.fill(all.values[0]);
     }
     DERF_THREAD Number operator[](int i) const { return each.values[i]; }
   };

@@ -138,18 +138,7 @@ struct Fetched {
       widen<T, n>(packet, values);
     }
   }
-  // All of them alike.
-  DERF_THREAD void fetch_alike(const Fetched<T, 1>& one) {
-    values[0] = one.values[0];
-    packed = one.packed;
-  }
-  DERF_THREAD void unpack(bool alike = false) {
-    if (alike) {
-      Fetched<T, 1> one{{values[0]}, packed};
-      one.unpack();
-      fill(one.values[0]);
-      return;
-    }
+  DERF_THREAD void unpack() {
     if constexpr (sizeof(T) == 2) {
       if (packed) {
         Loaded<T, n> packet;
@@ -276,10 +265,6 @@ struct Channels {
       }
       return;
     }
-    take_singly(from, values);
-  }
-  template <class From, class Number, int n>
-  DERF_THREAD void take_singly(const From* from, Number (&values)[n]) const {
     int32_t elements_left = left;
     uint32_t channels_left = count - index;
 #pragma unroll
@@ -307,10 +292,10 @@ struct Channels {
     } else if (sizeof(T) == 2 && parameter.type == Type::f32) {
       take(static_cast<const float*>(parameter.data) + begin, to.values);
     } else if (const T* from = static_cast<const T*>(parameter.data) + begin;
-               n == 1 || takes_packets(from + index, n)) {
+               n <= vector_width<T> && (n == 1 || takes_packets(from + index, n))) {
       to.fetch_packet(from + index);
     } else {
-      take_singly(from + index, to.values);
+      take(from, to.values);
     }
     return to;
   }

@@ -76,9 +76,8 @@ struct Sums {
     __syncthreads();
     if (threadIdx.x == 0) {
       for (uint32_t warp = 1; warp < blockDim.x / 32; ++warp) {
-        sum += shared[first][warp];
+        shared[first][0] += shared[first][warp];
       }
-      shared[first][0] = sum;
     }
   }
 
