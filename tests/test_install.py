@@ -90,6 +90,15 @@ def test_needs_no_python():
     assert not re.findall(r"lib\w*python[\w.]*", binutils("readelf", "-d", LIBRARY))
 
 
+def test_no_path_of_the_build_was_replaced():
+    """Zeros would stand where it was longer, so that builds in two directories differ."""
+    (place,) = re.findall(r" \.dynstr +STRTAB +\w+ (\w+) (\w+) ", binutils("readelf", "-SW", LIBRARY))
+    offset, size = (int(number, 16) for number in place)
+    names = LIBRARY.read_bytes()[offset : offset + size]
+    assert b"derf" in names
+    assert b"\0\0" not in names
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="instruction sets of x86")
 def test_instruction_sets_stay_in_their_namespaces():
     """AVX code that any other function has would run, and stop the program, where the processor lacks AVX."""

@@ -84,6 +84,17 @@ def test_fake_and_meta_tensors_have_the_shapes_strides_and_dtypes_of_real_ones(o
     assert BACKWARD(*metas, [False, True, False, False, False])[0] is None
 
 
+def test_strides_of_dimensions_of_size_1_are_kept_where_the_kernels_get_a_copy(device):
+    """As `torch.empty_like` keeps them. Channels, the last three dimensions, are not side by side in memory."""
+    shape, strides = (2, 3, 1, 4), (4, 8, 77, 1)
+    _, *rest = call(shape, weight_dims=3, device=device)
+    input = torch.randn(24, device=device).as_strided(shape, strides)
+    grad_output = torch.randn(shape, device=device)
+    assert torch.empty_like(input).stride() == strides
+    assert FORWARD(input, *rest).stride() == strides
+    assert BACKWARD(grad_output, input, *rest, [True] * 5)[0].stride() == strides
+
+
 @pytest.mark.parametrize("channel_dim", [-1, 1])
 def test_saved_for_backward_is_nothing_of_inputs_size_but_input(channel_dim, device):
     arguments, _ = learned(call((50, 40, 30), channel_dim=channel_dim, device=device))

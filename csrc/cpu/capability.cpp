@@ -4,6 +4,9 @@
 #include <ATen/Version.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#ifdef DERF_HAVE_AVX2
+#include <cpuid.h>
+#endif
 
 #include <algorithm>
 #include <string>
@@ -13,6 +16,18 @@
 
 namespace derf::cpu {
 
+#ifdef DERF_HAVE_AVX2
+namespace {
+
+// Conversions of float16. Clang 14 has no __builtin_cpu_supports("f16c").
+bool has_f16c() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
+}  // namespace
+#endif
+
 const std::vector<const Kernels*>& runnable_kernels() {
   static const std::vector<const Kernels*> kernels = [] {
 #ifdef DERF_HAVE_NEON
@@ -21,7 +36,7 @@ const std::vector<const Kernels*>& runnable_kernels() {
     std::vector<const Kernels*> built{&DEFAULT::kernels};
 #endif
 #ifdef DERF_HAVE_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
       built.push_back(&AVX2::kernels);
     }
 #endif

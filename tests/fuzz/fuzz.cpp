@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "call.h"
 #include "guarded_allocator.h"
@@ -80,6 +81,12 @@ fuzz::Call kept(const fuzz::Call& call) {
   return copy;
 }
 
+// valgrind computes long double in 64 bits: the definition for float64 overflows there where it must not.
+bool is_long_double_long() {
+  volatile long double largest = std::numeric_limits<double>::max();
+  return largest * 2 < std::numeric_limits<long double>::infinity();
+}
+
 }  // namespace
 
 // A tensor for which there is no memory is an error of PyTorch's, not the sanitizer's.
@@ -119,7 +126,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!memory.is_unchanged(call.in_place() ? call.tensor("input") : call.tensor("out"))) {
     fail(call, "memory has changed beside the results");
   }
-  if (const std::string wrong = fuzz::difference(before, results); !wrong.empty()) {
+  static const bool can_compare = is_long_double_long();
+  // Which reads all results, as valgrind is to see, even if nothing follows from it.
+  if (const std::string wrong = fuzz::difference(before, results); can_compare && !wrong.empty()) {
     fail(call, wrong);
   }
   return 0;

@@ -339,7 +339,7 @@ MUTANTS = [
         NONFINITE + " test_transforms.py",
     ),
     Mutant(
-        "strides that the meta kernel promises",
+        "strides that torch.empty_like keeps",
         LAYOUT,
         "tensor.is_non_overlapping_and_dense()",
         "tensor.is_contiguous()",

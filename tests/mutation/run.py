@@ -86,7 +86,8 @@ def tests_notice(number, tests, package, folder):
         with open(log, "w") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        os.environ |= {"DERF_MUTANT": str(number), "DERF_TEST_PROFILE": "short"}
+        # Tests start processes too: those are to load this derf.
+        os.environ |= {"DERF_MUTANT": str(number), "DERF_TEST_PROFILE": "short", "PYTHONPATH": str(package)}
         sys.path.insert(0, str(package))
         os.chdir(ROOT / "tests")
         signal.alarm(900)
