@@ -1,6 +1,7 @@
 """`python -m tools.wheels`: compile libraries, pack them into a wheel, try it beside a torch, or all of that."""
 
 import argparse
+import os
 import platform
 import re
 import shutil
@@ -66,11 +67,12 @@ def try_wheel(wheel: Path, python: Path, *, demo: bool) -> dict[str, float]:
     Raises:
         ValueError: if derf is installed there as editable, which the wheel would replace.
     """
+    options = {"check": True, "env": os.environ | {"PYTHONPATH": ""}}  # where pip could find another derf
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    listed = subprocess.run([*pip, "list", "--editable"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    listed = subprocess.run([*pip, "list", "--editable"], **options, text=True, stdout=subprocess.PIPE).stdout
     if re.search(r"^derf ", listed, re.M):
         raise ValueError(f"{python} has an editable derf, which the wheel would replace. Name another environment.")
-    subprocess.run([*pip, "uninstall", "-qq", "--yes", "derf"], check=True)
+    subprocess.run([*pip, "uninstall", "-qq", "--yes", "derf"], **options)
     steps = {
         "installed": [*pip, "install", "--quiet", wheel],
         "smoke": [python, "-I", SMOKE],  # isolated: the sources here are not what is tried
@@ -82,7 +84,7 @@ def try_wheel(wheel: Path, python: Path, *, demo: bool) -> dict[str, float]:
     took = {}
     for name, step in steps.items():
         start = time.perf_counter()
-        subprocess.run(step, check=True)
+        subprocess.run(step, **options)
         took[name] = time.perf_counter() - start
     print(f"{python}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in took.items())}", flush=True)
     return took

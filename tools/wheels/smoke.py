@@ -41,7 +41,8 @@ for function in derf.functions():
     assert derf.PointwiseNorm(33, function=function)(torch.randn(5, 33)).isfinite().all(), function
 
 many = torch.randn(512, 4096)  # enough for more than one thread
-torch.testing.assert_close(derf.Derf(4096)(many), torch.erf(0.5 * many), rtol=0, atol=4 * torch.finfo(many.dtype).eps)
+error = (derf.Derf(4096)(many) - torch.erf(0.5 * many.double())).abs().max().item()  # torch's float32 errs more on Arm
+assert error <= 4 * torch.finfo(many.dtype).eps, error
 
 model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.LayerNorm(16), torch.nn.Linear(16, 1))
 model, report = derf.replace_norm(model, return_report=True)
