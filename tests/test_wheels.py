@@ -154,6 +154,25 @@ def test_refuses_an_editable_derf(dist, tmp_path):
     assert f"{python} has an editable derf, which the wheel would replace. Name another environment." in result.stderr
 
 
+def test_tries_beside_torches_by_version(tmp_path, monkeypatch):
+    from tools.wheels import __main__ as tool
+
+    def made(folder, version):
+        folder.mkdir(parents=True)
+        return folder / "bin" / "python"
+
+    tried = []
+    monkeypatch.setattr(tool, "environment", made)
+    monkeypatch.setattr(tool, "try_wheel", lambda wheel, python, demo: tried.append(python) or {"smoke": 1.5})
+    command = ["wheels", "try", "derf.whl", "--work", str(tmp_path), "--torch", "2.9.1", "2.15.0"]
+    monkeypatch.setattr(sys, "argv", command)
+    tool.main()
+    folders = [tmp_path / f"{version}-{platform.machine()}" for version in ("2.9.1", "2.15.0")]
+    assert tried == [folder / "environment" / "bin" / "python" for folder in folders]
+    assert all(log.facts(folder) == {"smoke": 1.5} and not (folder / "environment").exists() for folder in folders)
+
+
+
 def test_log(tmp_path):
     """What each part took, added up over runs."""
     before = 0

@@ -149,6 +149,7 @@ def main() -> None:
     command = commands.add_parser("pack", parents=[writing], help="a wheel of libraries that are there")
     command.add_argument("libraries", nargs="+", type=Path, metavar="LIBRARY")
     command = commands.add_parser("try", parents=[working, trying], help="install the wheel beside a torch and use it")
+    command.set_defaults(architecture=platform.machine())  # the environments are of this machine
     command.add_argument("wheel", type=Path)
     command.add_argument("--torch", nargs="*", default=(), help="versions to make environments for")
     command.add_argument("--python", nargs="*", type=Path, default=(), help="interpreters that have a torch")
