@@ -172,7 +172,6 @@ def test_tries_beside_torches_by_version(tmp_path, monkeypatch):
     assert all(log.facts(folder) == {"smoke": 1.5} and not (folder / "environment").exists() for folder in folders)
 
 
-
 def test_log(tmp_path):
     """What each part took, added up over runs."""
     before = 0
