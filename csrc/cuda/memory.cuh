@@ -292,7 +292,7 @@ struct Channels {
     } else if (sizeof(T) == 2 && parameter.type == Type::f32) {
       take(static_cast<const float*>(parameter.data) + begin, to.values);
     } else if (const T* from = static_cast<const T*>(parameter.data) + begin;
-               n <= vector_width<T> && (n == 1 || takes_packets(from + index, n))) {
+               n == 1 || takes_packets(from + index, n)) {
       to.fetch_packet(from + index);
     } else {
       take(from, to.values);

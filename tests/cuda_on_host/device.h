@@ -121,7 +121,7 @@ void write_at_once(Packet* to, Packet packet) {
 inline void let_next_start() {}
 inline void wait_for_previous() {}
 
-// By lanes 16, 8, ... apart, as a GPU's warps exchange them.
+// In the order of a GPU's: each lane adds that of the lane 16 away, then 8, 4, 2 and 1.
 template <class Number>
 Number sum_of_warp(Number x) {
   static Number of[1024];
