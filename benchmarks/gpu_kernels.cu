@@ -139,9 +139,9 @@ void measure(const char* name, Type type, int64_t rows, int64_t channels, void* 
   backward.grad_weight = {grad_weight.data, type};
   backward.grad_bias = {grad_bias.data, type};
   void* workspace;
-  check(cudaMalloc(&workspace, cuda::workspace_bytes(backward) + 1));
-  const auto run_forward = [&] { check(cuda::launch_forward(forward, stream)); };
-  const auto run_backward = [&] { check(cuda::launch_backward(backward, workspace, stream)); };
+  check(cudaMalloc(&workspace, cuda::kernels.workspace_bytes(backward) + 1));
+  const auto run_forward = [&] { check(cuda::kernels.forward(forward, stream)); };
+  const auto run_backward = [&] { check(cuda::kernels.backward(backward, workspace, stream)); };
   run_forward();
   run_backward();
   check(cudaStreamSynchronize(stream));

@@ -17,10 +17,6 @@ endif()
 
 include(cmake/architectures.cmake)
 set(CMAKE_CUDA_COMPILER ${Nvcc_EXECUTABLE})
-cmake_path(GET Nvcc_EXECUTABLE PARENT_PATH _bin)
-if(EXISTS ${_bin}/../lib AND NOT EXISTS ${_bin}/../lib64) # pip's: CMake's check of the compiler links
-  set(ENV{LIBRARY_PATH} "${_bin}/../lib:$ENV{LIBRARY_PATH}")
-endif()
 # All before the target is made, which takes its settings then. The runtime is torch's own.
 set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
@@ -32,6 +28,7 @@ endif()
 if(CCACHE AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
+set(CMAKE_CUDA_COMPILER_WORKS TRUE) # the test links a program, for which pip's toolkit lacks libraries
 enable_language(CUDA)
 find_library(DERF_CUDART NAMES libcudart.so.${LibTorch_CUDA_MAJOR} libcudart.so NO_CACHE REQUIRED HINTS
   ${LibTorch_ROOT}/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib ${LibTorch_ROOT}/../nvidia/cuda_runtime/lib ${LibTorch_ROOT}/lib

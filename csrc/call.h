@@ -5,6 +5,7 @@
 #include "format.h"
 #include "functions/functions.h"
 #include "functions/study.h"
+#include "visibility.h"
 
 namespace derf {
 

@@ -10,11 +10,7 @@
 #include <tuple>
 #include <vector>
 
-#if defined(_WIN32)
-#define DERF_API
-#else
-#define DERF_API __attribute__((visibility("default")))
-#endif
+#include "visibility.h"
 
 namespace derf {
 

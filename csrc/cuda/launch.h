@@ -4,11 +4,15 @@
 
 namespace derf::cuda {
 
-// How many bytes of scratch memory `launch_backward` needs on the current device.
-int64_t workspace_bytes(const Backward& call);
+struct Kernels {
+  // How many bytes of scratch memory `backward` needs on the current device.
+  int64_t (*workspace_bytes)(const Backward&);
+  // Launch on a stream (a cudaStream_t) of the current device. Return null, or what went wrong.
+  const char* (*forward)(const Forward&, void* stream);
+  const char* (*backward)(const Backward&, void* workspace, void* stream);
+};
 
-// Launch on a stream (a cudaStream_t) of the current device. Return null, or what went wrong.
-const char* launch_forward(const Forward& call, void* stream);
-const char* launch_backward(const Backward& call, void* workspace, void* stream);
+// Defined in kernels.cu.
+DERF_API extern const Kernels kernels;
 
 }  // namespace derf::cuda

@@ -25,7 +25,11 @@ template <class T>
 constexpr int vector_width = 16 / sizeof(T);
 
 template <class T, int width>
-using Numbers = opmath_t<T>[width];
+struct Array {  // nvcc 12.4 crashes on an alias template of an array
+  using type = opmath_t<T>[width];
+};
+template <class T, int width>
+using Numbers = typename Array<T, width>::type;
 
 // A packet of 16-bit elements, seen as pairs.
 template <int width>

@@ -39,11 +39,11 @@ struct Device {
     return at::empty(sizes, like.options().dtype(dtype));
   }
 
-  static void forward(const Forward& call, const Tensor&) { check_launch(launch_forward(call, current_stream())); }
+  static void forward(const Forward& call, const Tensor&) { check_launch(kernels.forward(call, current_stream())); }
 
   static void backward(const Backward& call, const Tensor& like) {
-    const Tensor workspace = at::empty({workspace_bytes(call)}, like.options().dtype(at::kByte));
-    check_launch(launch_backward(call, workspace.mutable_data_ptr(), current_stream()));
+    const Tensor workspace = at::empty({kernels.workspace_bytes(call)}, like.options().dtype(at::kByte));
+    check_launch(kernels.backward(call, workspace.mutable_data_ptr(), current_stream()));
   }
 };
 

@@ -1,5 +1,6 @@
 """Hugging Face's kernels library loads what `python -m tools.wheels hub` lays out."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,11 @@ def run(*command):
 
 
 def test_local_kernel(tmp_path):
-    run("-m", "tools.wheels", "pack", "--out", tmp_path, LIBRARY)
+    kernels = [tmp_path / f"libderf_kernels_{each}.so" for each in ("cpu", "cu99")]  # as those of a release, but empty
+    for file in kernels:
+        link = [os.environ.get("CXX", "c++"), "-shared", "-fPIC", "-x", "c++", "/dev/null", "-o", file]
+        subprocess.run([*link, "-Wl,--enable-new-dtags,-rpath,$ORIGIN"], check=True)
+    run("-m", "tools.wheels", "pack", "--out", tmp_path, LIBRARY, *kernels)
     (wheel,) = tmp_path.glob("*.whl")
     folder = Path(run("-m", "tools.wheels", "hub", wheel, tmp_path / "hub").strip())
     script = tmp_path / "load.py"
@@ -42,3 +47,4 @@ def test_local_kernel(tmp_path):
     assert version == wheel.name.split("-")[1]
     assert Path(file) == folder / "__init__.py"
     assert f"library: {folder / LIBRARY.name}" in config
+    assert {file.name for file in folder.glob("*.so")} == {LIBRARY.name, kernels[0].name}

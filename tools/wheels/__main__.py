@@ -23,7 +23,7 @@ def folder_of(arguments: argparse.Namespace, what: str) -> Path:
 
 
 def compile_command(arguments: argparse.Namespace) -> list[Path]:
-    """Libraries for each torch. What an earlier run has compiled is not compiled again."""
+    """Libraries for each torch, and of kernels. What an earlier run has compiled is not compiled again."""
     from .compile import compile_kernels, compile_libraries
 
     nvccs, kernels, found = nvcc_of_majors(arguments.nvcc), {}, []
@@ -32,9 +32,10 @@ def compile_command(arguments: argparse.Namespace) -> list[Path]:
         if cuda not in kernels:
             version = newest_torch(cuda)
             torch = fetch(version, arguments.architecture, folder_of(arguments, version))
-            folder = folder_of(arguments, f"kernels-cu{cuda}" if cuda else "kernels")
+            folder = folder_of(arguments, f"kernels-cu{cuda}" if cuda else "kernels-cpu")
+            nvcc = nvccs.get(cuda)
             with log.compiling(folder):
-                kernels[cuda] = compile_kernels(torch, arguments.architecture, folder, cuda=nvccs.get(cuda))
+                kernels[cuda] = compile_kernels(torch, arguments.architecture, folder / "build", cuda=nvcc, major=cuda)
         return kernels[cuda]
 
     for version in arguments.torch:
@@ -46,7 +47,7 @@ def compile_command(arguments: argparse.Namespace) -> list[Path]:
             new = compile_libraries(torch, arguments.architecture, folder, cuda=nvccs.get(cuda), kernels=linked)
         print(f"torch {version}: {', '.join(file.name for file in new)}", flush=True)
         found += new
-    return found
+    return [*found, *kernels.values()]
 
 
 def pack_command(arguments: argparse.Namespace) -> Path:
@@ -110,6 +111,13 @@ def emulate_command(arguments: argparse.Namespace) -> None:
         try_emulated(arguments.wheel.resolve(), version, SMOKE, arguments.work.resolve() / "emulated")
 
 
+def nvcc12_command(arguments: argparse.Namespace) -> None:
+    """An nvcc for the torches with CUDA 12."""
+    from .toolkit import assemble
+
+    print(assemble(arguments.out))
+
+
 def hub_command(arguments: argparse.Namespace) -> None:
     """The wheel's content as Hugging Face's kernels library loads it."""
     from .hub import lay_out
@@ -122,12 +130,13 @@ def release_command(arguments: argparse.Namespace) -> None:
     arguments.libraries = compile_command(arguments)
     subprocess.run([sys.executable, "-m", "build", "--sdist", "--outdir", arguments.out, ROOT], check=True)
     arguments.wheel, arguments.python = pack_command(arguments), []
-    for version in arguments.torch:
-        log.note_libraries(folder_of(arguments, version), arguments.wheel)
+    rows = [*arguments.torch, "kernels-cpu", "kernels-cu12", "kernels-cu13"]
+    folders = {row: folder for row in rows if (folder := folder_of(arguments, row)).exists()}
+    for folder in folders.values():
+        log.note_libraries(folder, arguments.wheel)
     if arguments.architecture == platform.machine():
         try_command(arguments)
-    rows = [*arguments.torch, "kernels", "kernels-cu12", "kernels-cu13"]
-    print(log.table({row: folder for row in rows if (folder := folder_of(arguments, row)).exists()}))
+    print(log.table(folders))
 
 
 def main() -> None:
@@ -159,6 +168,8 @@ def main() -> None:
     command = commands.add_parser("hub", help="lay a wheel out for Hugging Face's kernels library")
     command.add_argument("wheel", type=Path)
     command.add_argument("out", type=Path, help="the repository, in which build/ is written")
+    command = commands.add_parser("nvcc12", help="put nvcc 12.4 together from packages of Debian and PyPI")
+    command.add_argument("out", type=Path, help="the folder of the toolkit")
     command = commands.add_parser("release", parents=[compiling, working, writing, trying], help="all of it")
     command.add_argument("torch", nargs="*", default=list(TORCHES), help="versions (all of the matrix)")
 
@@ -168,6 +179,7 @@ def main() -> None:
         "pack": pack_command,
         "try": try_command,
         "emulate": emulate_command,
+        "nvcc12": nvcc12_command,
         "hub": hub_command,
         "release": release_command,
     }

@@ -1,43 +1,33 @@
 """Compiles the libraries for one torch: the one without CUDA, and that with CUDA kernels where they can be compiled.
 
-Most of the time goes into the kernels. They call nothing of torch's, so that they are compiled once, for all torches.
+Most of the time and of the bytes are the kernels'. They call nothing of torch's, so that they are libraries of their
+own, compiled once, for all torches.
 """
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
 ROOT = Path(__file__).resolve().parents[2]
-CPU_KERNELS = {"x86_64": ("default", "avx2", "avx512"), "aarch64": ("neon",)}
 
 
-def compile_kernels(torch: Path, architecture: str, build: Path, *, cuda: str | None) -> Path:
-    """Compile the kernels alone, beside one torch package: those for the CPU, or with an nvcc those for CUDA.
+def compile_kernels(torch: Path, architecture: str, build: Path, *, cuda: str | None, major: str | None) -> Path:
+    """Compile a library of kernels alone, beside one torch package: those for the CPU or, with an nvcc, those for CUDA.
 
-    Returns the folder of the build. Raises ValueError if they call something of torch's.
+    Args:
+        torch: the package.
+        architecture: "x86_64" or "aarch64"; another than this machine's is cross-compiled.
+        build: where to build.
+        cuda: an nvcc, or None.
+        major: the major version of its CUDA, or None.
     """
-    kernels = ["cuda/kernels.cu"] if cuda else [f"cpu/kernels_{isa}.cpp" for isa in CPU_KERNELS[architecture]]
+    name = f"derf_kernels_cu{major}" if cuda else "derf_kernels_cpu"
     _configure(torch, architecture, build, _settings(cuda))
-    objects = [f"CMakeFiles/derf.dir/csrc/{kernel}.o" for kernel in kernels]
-    _build(build, "--target", *objects)
-    for file in objects:
-        check_calls_no_torch(build / file)
-    return build
-
-
-def check_calls_no_torch(object_file: Path) -> None:
-    """Raise ValueError if an object needs a function of torch's, which another torch may have otherwise."""
-    with object_file.open("rb") as file:
-        symbols = ELFFile(file).get_section_by_name(".symtab").iter_symbols()
-        needed = [symbol.name for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"]
-    if calls := [name for name in needed if re.match(r"_Z(T[A-Z])?N?K?(3c10|2at|5torch)", name)]:
-        raise ValueError(f"{object_file} calls {', '.join(calls)}: kernels of one torch do not serve every other.")
+    _build(build, "--target", name)
+    return build / f"lib{name}.so"
 
 
 def compile_libraries(
@@ -50,15 +40,16 @@ def compile_libraries(
 
     Args:
         torch: the package.
-        architecture: "x86_64" or "aarch64"; another than this machine's is cross-compiled.
+        architecture: as for compile_kernels.
         folder: where the builds may lie.
         cuda: an nvcc of that torch's CUDA, or None for no CUDA kernels.
-        kernels: what compile_kernels returned.
+        kernels: the CPU's library of kernels and, with CUDA, that of CUDA.
     """
     found = []
     for name, nvcc in ({"cpu": None} | ({"cuda": cuda} if cuda else {})).items():
         build, into = folder / f"build-{name}", folder / name
-        _configure(torch, architecture, build, [*_settings(nvcc), f"-DDERF_KERNELS={';'.join(map(str, kernels))}"])
+        linked = kernels if nvcc else kernels[:1]
+        _configure(torch, architecture, build, [*_settings(nvcc), f"-DDERF_KERNELS={';'.join(map(str, linked))}"])
         _build(build)
         _cmake("--install", build, "--prefix", into)
         found += sorted(into.glob("libderf_*.so"))

@@ -3,15 +3,14 @@
 Nothing is installed: all of it is unpacked into one folder. Needs apt and qemu-user-static.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
+from .debian import unpack
 from .torches import uv
 
-SUITE, PYTHON = "trixie", "3.13"
-KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+PYTHON = "3.13"  # of that Debian
 # What torch's library for telling processors apart reads: a Neoverse N1.
 CPUINFO = """\
 processor : 0
@@ -51,27 +50,7 @@ def try_emulated(wheel: Path, torch: str, script: Path, folder: Path) -> None:
 
 def _unpack_python(apt: Path, system: Path) -> None:
     """Debian's Python for Arm and the libraries that it and torch need, in the versions that fit each other."""
-    for part in ("lists/partial", "archives/partial"):
-        (apt / part).mkdir(parents=True, exist_ok=True)
-    (apt / "status").touch()
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYS}] http://deb.debian.org/debian {SUITE} main\n")
-    settings = {
-        "APT::Architecture": "arm64",
-        "APT::Architectures": "arm64",
-        "APT::Install-Recommends": "false",
-        "Dir::Etc::sourcelist": apt / "sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State": apt,
-        "Dir::State::status": apt / "status",
-        "Dir::Cache": apt,
-    }
-    (apt / "apt.conf").write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
-    environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
-    subprocess.run(["apt-get", "update", "-q"], check=True, env=environment)
-    packages = [f"python{PYTHON}", "libstdc++6"]
-    subprocess.run(["apt-get", "install", "-q", "-y", "--download-only", *packages], check=True, env=environment)
-    for file in (apt / "archives").glob("*.deb"):
-        subprocess.run(["dpkg", "-x", file, system], check=True)
+    unpack([f"python{PYTHON}", "libstdc++6"], apt, system, architecture="arm64", dependencies=True)
     (system / "proc").mkdir()
     (system / "proc" / "cpuinfo").write_text(CPUINFO)
     (system / "lib").symlink_to("usr/lib")

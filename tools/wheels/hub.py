@@ -18,12 +18,14 @@ def lay_out(wheel: Path, out: Path) -> list[Path]:
     with zipfile.ZipFile(wheel) as archive:
         files = [entry for entry in archive.namelist() if not entry.endswith("/")]
         libraries = [file for file in files if file.endswith(".so")]
-        for library in libraries:
+        kernels = [file for file in libraries if "libderf_kernels_" in file]
+        for library in sorted(set(libraries) - set(kernels)):
             major, minor, cuda = re.search(r"torch(\d+)_(\d+)_(\w+)\.so$", library).groups()
             backend = cuda if cuda == "cpu" else f"{cuda}0"
             folder = out / "build" / f"torch{major}{minor}-cxx11-{backend}-{architecture}-linux"
+            its = [library, *(file for file in kernels if file.endswith(("_cpu.so", f"_{cuda}.so")))]
             for file in files:
-                if file == library or file not in libraries:
+                if file in its or file not in libraries:
                     target = folder / file.removeprefix("derf/")  # dist-info beside the modules: it has the version
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(archive.read(file))

@@ -39,7 +39,7 @@ def compiling(folder: Path) -> Iterator[None]:
 
 
 def note_libraries(folder: Path, wheel: Path) -> None:
-    """Keep the bytes of a torch's libraries, as they are compiled and as they are in the wheel."""
+    """Keep the bytes of the libraries for a torch, or of kernels, as they are compiled and as they are in the wheel."""
     files = {file.name: file for file in folder.glob("*/libderf_*.so")}
     with zipfile.ZipFile(wheel) as archive:
         packed = sum(entry.compress_size for entry in archive.infolist() if Path(entry.filename).name in files)

@@ -21,10 +21,11 @@ def pack(libraries: list[Path], out: Path) -> Path:
     """Make the wheel for every Python of one processor; return its file.
 
     Raises:
-        ValueError: if a library is not what its name says, or two are for the same torch.
+        ValueError: if a library is not what its name says, lacks its kernels, or two are for the same torch.
     """
-    architectures = {checked(library) for library in libraries}
-    if len(architectures) != 1 or len({library.name for library in libraries}) != len(libraries):
+    beside = {library.name for library in libraries}
+    architectures = {checked(library, beside) for library in libraries}
+    if len(architectures) != 1 or len(beside) != len(libraries):
         names = ", ".join(sorted(str(library) for library in libraries)) or "none"
         raise ValueError(f"A wheel holds one library for a torch, all for one processor; given were: {names}.")
     (architecture,) = architectures
@@ -82,24 +83,35 @@ def _strip(architecture: str) -> str:
     return tool
 
 
-def checked(library: Path) -> str:
+def checked(library: Path, beside: set[str]) -> str:
     """Return the processor that a library is for, after a look at what its name, its loader and its users expect.
 
+    Args:
+        library: for a torch, or one of kernels alone.
+        beside: the names of all libraries of the wheel.
+
     Raises:
-        ValueError: if it is compiled for another torch than its name says, or would look for libraries elsewhere than
-            beside the package.
+        ValueError: if it is compiled for another torch than its name says, would look for libraries elsewhere than
+            beside the package, or needs a library of kernels that the wheel lacks; or if kernels need torch.
     """
     tag = library.stem.removeprefix("libderf_")
-    found = re.search(rb"compiled for: torch (\d+)\.(\d+)[.\w]* \((\w+)\)", library.read_bytes())
-    said = found and f"torch{found[1].decode()}_{found[2].decode()}_{found[3].decode().rpartition('_')[2]}"
-    if not found or not tag == said == found[3].decode():
-        raise ValueError(f"{library} is compiled for {said}, and its name is for {tag}.")
+    if not tag.startswith("kernels_"):
+        found = re.search(rb"compiled for: torch (\d+)\.(\d+)[.\w]* \((\w+)\)", library.read_bytes())
+        said = found and f"torch{found[1].decode()}_{found[2].decode()}_{found[3].decode().rpartition('_')[2]}"
+        if not found or not tag == said == found[3].decode():
+            raise ValueError(f"{library} is compiled for {said}, and its name is for {tag}.")
     with library.open("rb") as file:
         elf = ELFFile(file)
         dynamic = list(elf.get_section_by_name(".dynamic").iter_tags())
         runpath = ":".join(entry.runpath for entry in dynamic if entry.entry.d_tag == "DT_RUNPATH")
-        if not runpath or not all(path.startswith("$ORIGIN/../") for path in runpath.split(":")):
+        needs_others = tag != "kernels_cpu"
+        if needs_others and not all(re.match(r"\$ORIGIN($|/\.\./)", path) for path in runpath.split(":")):
             raise ValueError(f"{library} looks for torch in {runpath or 'no folder'}, not beside the package.")
+        needed = {entry.needed for entry in dynamic if entry.entry.d_tag == "DT_NEEDED"}
+        if tag.startswith("kernels_") and (torch := [name for name in needed if re.match("lib(torch|c10)", name)]):
+            raise ValueError(f"{library} needs {', '.join(torch)}: kernels of one torch do not serve every other.")
+        if missing := sorted(name for name in needed - beside if name.startswith("libderf_")):
+            raise ValueError(f"{library} needs {', '.join(missing)}, which must be among the libraries given.")
         return MACHINES[elf["e_machine"]]
 
 

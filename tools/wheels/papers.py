@@ -21,8 +21,8 @@ def sha256(file: Path) -> str:
 def bill_of_materials(wheel: Path) -> Path:
     """Write what is in a wheel and what it was compiled with beside it, and return the file.
 
-    A library links to torch's libraries and holds none of them. With CUDA kernels it holds code of CUB, from the
-    toolkit's headers.
+    A library links to torch's libraries and holds none of them. CUDA kernels hold code of CUB, from the toolkit's
+    headers.
     """
     name, version = wheel.name.split("-")[:2]
     bom = Bom()
@@ -40,11 +40,14 @@ def bill_of_materials(wheel: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         for entry in sorted(file for file in archive.namelist() if file.endswith(".so")):
             data = archive.read(entry)
-            torch, tag = (text.decode() for text in re.search(rb"compiled for: torch (\S+) \((\w+)\)", data).groups())
-            compiler = re.search(rb"compiler: ([^\n\0]+)", data)[1].decode()
-            nvcc = re.search(rb"CUDA kernels: yes \(nvcc ([\d.]+)", data)
-            kernels |= {nvcc[1].decode()} if nvcc else set()
-            facts = {"torch": torch, "tag": tag, "compiler": compiler, "nvcc": nvcc[1].decode() if nvcc else "none"}
+            facts = {}
+            if found := re.search(rb"compiled for: torch (\S+) \((\w+)\)", data):  # else kernels alone
+                torch, tag = (text.decode() for text in found.groups())
+                compiler = re.search(rb"compiler: ([^\n\0]+)", data)[1].decode()
+                nvcc = re.search(rb"CUDA kernels: yes \(nvcc ([\d.]+)", data)
+                kernels |= {nvcc[1].decode()} if nvcc else set()
+                facts = {"torch": torch, "tag": tag, "compiler": compiler, "nvcc": nvcc[1].decode() if nvcc else "none"}
+                torches[torch] = PackageURL("pypi", None, "torch", torch)
             digest = hashlib.sha256(data).hexdigest()
             libraries.append(
                 Component(
@@ -55,7 +58,6 @@ def bill_of_materials(wheel: Path) -> Path:
                     properties=[Property(name=f"derf:{key}", value=value) for key, value in facts.items()],
                 )
             )
-            torches[torch] = PackageURL("pypi", None, "torch", torch)
     needed = [
         Component(name="torch", version=torch, purl=purl, type=ComponentType.FRAMEWORK, scope=ComponentScope.OPTIONAL)
         for torch, purl in torches.items()
