@@ -98,6 +98,9 @@ def nvcc_requirements(cuda):
     if not cuda or not wanted or toolkit_is_there(cuda):
         return []
     version = ".".join(cuda.split(".")[:2])
+    if int(version.partition(".")[0]) < 13:  # PyPI has parts of older ones, without nvcc itself
+        say(f"no CUDA {version} toolkit found, and PyPI has none. If there is one, name its folder in CUDA_HOME.")
+        return []
     say(f"no CUDA toolkit found; asking for nvcc {version}")
     return [f"{name}=={version}.*" for name in NVCC]
 

@@ -386,6 +386,7 @@ def test_a_source_distribution_is_the_same_bytes_each_time(tmp_path):
         ("1", "13.0", None, True),
         ("1", "13.0", "12.8", True),
         ("1", "13.0", "13.2", False),
+        ("1", "12.8", None, False),  # which PyPI does not have
         ("1", None, None, False),
         ("0", "13.0", None, False),
     ],
