@@ -1,5 +1,5 @@
 # Adds the CUDA kernels to the target derf, where that is wanted and possible. Sets DERF_CUDA_KERNELS, ON or OFF, and
-# DERF_CUDA_INFO, what is there or why not.
+# DERF_CUDA_INFO, what is there or why not; DERF_CUDA_HEADERS, where the toolkit's are; DERF_CUDART, torch's runtime.
 set(DERF_CUDA_KERNELS OFF)
 if(DERF_CUDA STREQUAL "OFF")
   set(Nvcc_WHY "DERF_CUDA turned them off")
@@ -28,9 +28,27 @@ endif()
 if(CCACHE AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
-set(CMAKE_CUDA_COMPILER_WORKS TRUE) # the test links a program, for which pip's toolkit lacks libraries
+if(CMAKE_CROSSCOMPILING) # nvcc looks for headers in a folder of the target's, which few toolkits have: they are the same
+  set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
+  cmake_path(GET Nvcc_EXECUTABLE PARENT_PATH _bin)
+  set(_headers ${_bin}/../include ${_bin}/../include/cccl)
+  list(TRANSFORM _headers PREPEND " -I" OUTPUT_VARIABLE _include)
+  string(APPEND CMAKE_CUDA_FLAGS ${_include})
+endif()
+find_library(DERF_CUDART NAMES libcudart.so.${LibTorch_CUDA_MAJOR} NO_CACHE NO_DEFAULT_PATH HINTS
+  ${LibTorch_ROOT}/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib ${LibTorch_ROOT}/../nvidia/cuda_runtime/lib ${LibTorch_ROOT}/lib)
+# CMake's checks of the compiler link programs to libraries that toolkits from PyPI, or for other processors, lack.
+set(_stand_ins ${CMAKE_BINARY_DIR}/CMakeFiles/cudart)
+if(DERF_CUDART)
+  file(WRITE ${_stand_ins}/libcudadevrt.a "!<arch>\n")
+  file(WRITE ${_stand_ins}/libcudart_static.a "INPUT(${DERF_CUDART})\n")
+endif()
+set(_flags "$ENV{NVCC_APPEND_FLAGS}")
+set(ENV{NVCC_APPEND_FLAGS} "${_flags} -L${_stand_ins}")
+set(CMAKE_CUDA_COMPILER_WORKS TRUE)
 enable_language(CUDA)
+set(ENV{NVCC_APPEND_FLAGS} "${_flags}")
+set(DERF_CUDA_HEADERS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${_headers})
 find_library(DERF_CUDART NAMES libcudart.so.${LibTorch_CUDA_MAJOR} libcudart.so NO_CACHE REQUIRED HINTS
-  ${LibTorch_ROOT}/../nvidia/cu${LibTorch_CUDA_MAJOR}/lib ${LibTorch_ROOT}/../nvidia/cuda_runtime/lib ${LibTorch_ROOT}/lib
   ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES})
 set(DERF_CUDA_INFO "yes (nvcc ${Nvcc_VERSION}: ${DERF_CUDA_ARCHITECTURES})")
