@@ -164,7 +164,7 @@ def main() -> None:
     command.add_argument("--python", nargs="*", type=Path, default=(), help="interpreters that have a torch")
     command = commands.add_parser("emulate", parents=[working], help="try a wheel for 64-bit Arm in QEMU")
     command.add_argument("wheel", type=Path)
-    command.add_argument("--torch", nargs="+", required=True, help="versions, without CUDA on PyPI: before 2.11")
+    command.add_argument("--torch", nargs="+", required=True, help="versions")
     command = commands.add_parser("hub", help="lay a wheel out for Hugging Face's kernels library")
     command.add_argument("wheel", type=Path)
     command.add_argument("out", type=Path, help="the repository, in which build/ is written")
