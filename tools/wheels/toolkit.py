@@ -12,8 +12,11 @@ from .torches import uv
 
 VERSION = "12.4"
 PROGRAMS = ("bin2c", "cudafe++", "fatbinary", "nvlink", "ptxas")
-HEADERS = {"nvidia-cuda-nvcc-cu12": "cuda_nvcc", "nvidia-cuda-runtime-cu12": "cuda_runtime"}
-HEADERS["nvidia-cuda-cccl-cu12"] = "cuda_cccl"
+HEADERS = {
+    "nvidia-cuda-nvcc-cu12": "cuda_nvcc",
+    "nvidia-cuda-runtime-cu12": "cuda_runtime",
+    "nvidia-cuda-cccl-cu12": "cuda_cccl",
+}
 PROFILE = """\
 TOP = $(_HERE_)/..
 NVVMIR_LIBRARY_DIR = $(TOP)/nvvm/libdevice

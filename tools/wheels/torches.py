@@ -1,6 +1,8 @@
 """The torches of the matrix, and how one is fetched to compile against: without what it needs to run."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import Distribution
@@ -71,9 +73,10 @@ def newest_torch(cuda: str | None) -> str:
 
 
 def nvcc_of_majors(nvccs: list[str]) -> dict[str, str]:
-    """nvccs by the major version of their CUDA."""
+    """nvccs by the major version of their CUDA, with their whole paths."""
     found = {}
     for nvcc in nvccs:
+        nvcc = os.path.abspath(shutil.which(nvcc) or nvcc)
         said = subprocess.run([nvcc, "--version"], check=True, text=True, stdout=subprocess.PIPE).stdout
         found[re.search(r"release (\d+)\.", said)[1]] = nvcc
     return found
